@@ -1,0 +1,380 @@
+"""One object: the steps in order. What cannot be proved clean does not leave."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
+
+from ._version import __version__
+from .encoding.container import Container, deflate, normalise, unpack
+from .encoding.scan import PIXEL_TAGS, Element, Scan, tag_name
+from .encoding.source import Source
+from .encoding.write import element, file_meta, item
+from .errors import PolicyError, Quarantined, Reason
+from .evidence import residual
+from .evidence.report import Report
+from .finders.burned_in import suspicion
+from .identity.known import known_spellings
+from .identity.project import Project
+from .identity.pseudonym import PatientList, Pseudonymizer
+from .pixels.layout import native_length
+from .profile import FACTS, Action, ActionTable, Option, Profile
+from .rebuild import ENCAPSULATED_DOCUMENT, Piece, Range, Rebuilt, rebuild
+from .standard import tables
+from .storage import Durability, Outcome, Storage
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+__all__ = ["Deidentifier", "Result"]
+
+_VALUE: Final = 1 << 12
+"""Longest value, in bytes, that is read as a fact about the object."""
+_SEARCH: Final = 1 << 22
+_OVERLAP: Final = 1 << 10
+"""Bytes searched at once in a long run, and how far one search reaches into the next."""
+
+
+class Result(NamedTuple):
+    """A released object in memory, and its report."""
+
+    data: bytes
+    report: Report
+
+
+class _Clean(NamedTuple):
+    """An object ready to be released: where ranges come from, and all pieces of the file."""
+
+    source: Source
+    pieces: list[Piece]
+    report: Report
+
+
+class Deidentifier:
+    """Makes DICOM objects safe to share by their headers; the same object gives the same result everywhere.
+
+    Parameters
+    ----------
+    profile : Profile, optional
+        The Basic Profile if not given.
+    project : path-like or Project
+        Folder of the project secret; created on first use.
+    patients : PatientList, optional
+        Curated pseudonyms.
+    verify_fully : bool
+        Read each output again with pydicom and check it against the Types of its SOP class.
+    durability : Durability
+        When files are forced to the disk.
+
+    Notes
+    -----
+    Can be pickled and sent to other processes. The input is never changed.
+    """
+
+    def __init__(
+        self,
+        profile: Profile | None = None,
+        *,
+        project: str | os.PathLike[str] | Project,
+        patients: PatientList | None = None,
+        verify_fully: bool = False,
+        durability: Durability = Durability.NONE,
+    ) -> None:
+        self.profile = profile or Profile.basic()
+        self.project = project if isinstance(project, Project) else Project(project)
+        self.pseudonymizer = Pseudonymizer(
+            self.project.secret, self.profile.date_range, patients, only_listed=self.profile.only_listed
+        )
+        self.verify_fully = verify_fully
+        self.durability = durability
+
+    def __call__(self, dataset: Dataset) -> Dataset:
+        """De-identify a pydicom data set; its ``report`` attribute is the `Report`.
+
+        Raises
+        ------
+        Quarantined
+            If it may not be released.
+        """
+        import pydicom
+
+        buffer = BytesIO()
+        meta = getattr(dataset, "file_meta", None)
+        complete = meta is not None and "TransferSyntaxUID" in meta
+        if complete:
+            pydicom.dcmwrite(buffer, dataset)
+        else:
+            pydicom.dcmwrite(buffer, dataset, implicit_vr=False, little_endian=True)
+        result = self.bytes(buffer.getvalue())
+        clean = pydicom.dcmread(BytesIO(result.data))
+        clean.report = result.report
+        return clean
+
+    def bytes(self, data: bytes | BinaryIO | str | os.PathLike[str]) -> Result:
+        """De-identify an object given as bytes, as an open binary file, or by a path or fsspec URL.
+
+        Raises
+        ------
+        Quarantined
+            If it may not be released.
+        """
+        source = Source.of(_read(data))
+        clean = self._clean(source)
+        return Result(b"".join(_joined(clean.source, clean.pieces)), clean.report)
+
+    def file(self, source: str | os.PathLike[str], out_folder: str | os.PathLike[str]) -> Report:
+        """De-identify a file into ``out_folder/patient/study/series/instance.dcm``.
+
+        Raises
+        ------
+        Quarantined
+            If it may not be released; nothing is written then.
+        """
+        return self.release(source, Storage(out_folder, self.durability))
+
+    def folder(
+        self, in_folder: str | os.PathLike[str], out_folder: str | os.PathLike[str], *, workers: int = 1
+    ) -> Iterator[Report]:
+        """De-identify every file of a folder; objects held back are reported, never raised.
+
+        Raises
+        ------
+        PolicyError
+            If the folders lie within each other or do not exist.
+        """
+        from .bulk.folder import Run
+
+        with Run(self, Path(in_folder), Path(out_folder), workers=workers) as run:
+            for done in run:
+                yield done.report
+
+    def release(self, path: str | os.PathLike[str], storage: Storage, report: Report | None = None) -> Report:
+        """De-identify one file into a storage; fill in ``report`` as far as the work comes."""
+        with Source.open(path) as source:
+            clean = self._clean(source, report)
+            outcome = storage.write(clean.report.name, clean.source, clean.pieces)
+        clean.report.outcome = "released" if outcome is Outcome.NEW else "unchanged"
+        return clean.report
+
+    def _clean(self, source: Source, report: Report | None = None) -> _Clean:
+        """Take all steps up to the bytes that may leave."""
+        report = Report("") if report is None else report
+        report.profile = self.profile.digest
+        try:
+            container, scan = self._scanned(unpack(source))
+        except Quarantined as broken:
+            if broken.reason is not Reason.MALFORMED:
+                raise
+            container, scan = self._scanned(normalise(source))
+        report.transfer_syntax = container.transfer_syntax
+        header = _header(container.source, scan)
+        sop_class = _uid(header, _SOP_CLASS)
+        self._accept(header, sop_class, report)
+        table = self.profile.table(sop_class)
+        self._consider_pixels(header, sop_class, _overlay_in_pixels(container.source, scan), report)
+        patient = self.pseudonymizer.patient(
+            *(_text(header.get(tag, b"")) for tag in (0x00100020, 0x00100021)), _uid(header, _STUDY)
+        )
+        claims, codes, markers = self._markers[container.explicit]
+        rebuilt = rebuild(
+            container, scan, table, patient, self.pseudonymizer,
+            charset=header.get(0x00080005, b""), insert=markers, codes=codes,
+            pixel_length=_pixel_length(scan, header),
+        )  # fmt: skip
+        report.changes, report.dropped, report.claims = rebuilt.changes, rebuilt.dropped, claims
+        report.patient = patient.pseudonym
+        report.study, report.series, report.instance = (
+            self._new_uid(table, tag, header[tag]) for tag in (_STUDY, _SERIES, _INSTANCE)
+        )
+        report.name = "/".join((_folder_name(patient.pseudonym), report.study, report.series, report.instance)) + ".dcm"
+        meta = file_meta(sop_class.encode(), report.instance.encode(), container.transfer_syntax)
+        _search(container.source, rebuilt, report.name)
+        clean = _Clean(container.source, [meta, *rebuilt.pieces], report)
+        if container.deflated:
+            data_set = b"".join(_joined(container.source, rebuilt.pieces))
+            clean = _Clean(Source.of(b""), [meta, deflate(data_set)], report)
+        report.outcome, report.checks = "released", ("residual",)
+        if self.verify_fully:
+            from .evidence.verify import check
+
+            check(b"".join(_joined(clean.source, clean.pieces)))
+            report.checks = ("residual", "full")
+        return clean
+
+    def _scanned(self, container: Container) -> tuple[Container, Scan]:
+        return container, self.profile.scanner(explicit=container.explicit).scan(container.source, container.start)
+
+    def _accept(self, header: dict[int, bytes], sop_class: str, report: Report) -> None:
+        """Hold back what is incomplete, or of a SOP class that the profile does not accept."""
+        for tag in (_SOP_CLASS, _INSTANCE, _STUDY, _SERIES):
+            if not _uid(header, tag):
+                raise Quarantined(Reason.INCOMPLETE, f"{tag_name(tag)} is missing or empty")
+        if sop_class in tables.registered_uids():
+            report.sop_class = sop_class
+        if not self.profile.accepts(sop_class):
+            raise Quarantined(Reason.SOP_CLASS, tables.sop_classes().get(sop_class, "unknown, retired or private"))
+        last = tables.last_attributes().get(sop_class)
+        if last and last not in header and not (last in PIXEL_TAGS and PIXEL_TAGS & header.keys()):
+            raise Quarantined(Reason.INCOMPLETE, f"{tag_name(last)} is missing; the object may have been cut off")
+        if ENCAPSULATED_DOCUMENT in header and _text(header.get(0x00420012, b"")) != "application/pdf":
+            raise Quarantined(Reason.DOCUMENT)
+
+    def _consider_pixels(
+        self, header: dict[int, bytes], sop_class: str, overlay_in_pixels: bool, report: Report
+    ) -> None:
+        """Hold back an object whose pixels may carry text, unless the policy vouches for them."""
+        if not PIXEL_TAGS & header.keys():
+            report.pixels = "none"
+            return
+        if overlay_in_pixels:
+            # a viewer does not show these bits, so nobody has looked at what a policy vouches for
+            raise Quarantined(Reason.BURNED_IN, "an overlay lies in unused bits of Pixel Data; no policy covers that")
+        why = suspicion(header, sop_class)
+        if why and not self.profile.trust_pixels:
+            raise Quarantined(Reason.BURNED_IN, why)
+        report.pixels = f"kept, trusted by policy: {why}" if why else "kept"
+
+    def _new_uid(self, table: ActionTable, tag: int, raw: bytes) -> str:
+        action = table.decide(tag, b"UI").action
+        new = self.pseudonymizer.uid(raw) if action is Action.UID else raw
+        text = _text(new)
+        if not _IS_UID.fullmatch(text) or action not in (Action.UID, Action.KEEP):
+            raise Quarantined(Reason.INCOMPLETE, f"no valid {tag_name(tag)} would be left")
+        return text
+
+    @cached_property
+    def _markers(self) -> tuple[_Markers, _Markers]:
+        """What every output says was done, for implicit and explicit VR (PS3.15 E.1.1, E.2, E.3.6)."""
+        return _markers_of(self.profile, explicit=False), _markers_of(self.profile, explicit=True)
+
+    def __getstate__(self) -> dict[str, object]:
+        return {key: value for key, value in self.__dict__.items() if key != "_markers"}
+
+
+_Markers = tuple[tuple[str, ...], bytes, list[tuple[int, bytes]]]
+"""Codes claimed, their encoded items, and the other elements by tag."""
+
+_SOP_CLASS, _INSTANCE, _STUDY, _SERIES = 0x00080016, 0x00080018, 0x0020000D, 0x0020000E
+_IS_UID: Final = re.compile(r"[0-9][0-9.]{0,63}")
+
+
+def _markers_of(profile: Profile, *, explicit: bool) -> _Markers:
+    names = ["BASIC_PROFILE", *sorted(option.name for option in profile.options)] if profile.conforms else []
+    codes = [tables.method_codes()[name] for name in names]
+    items = b"".join(
+        item(
+            element(0x00080100, b"SH", value.encode(), explicit=explicit)
+            + element(0x00080102, b"SH", b"DCM", explicit=explicit)
+            + element(0x00080104, b"LO", meaning.encode(), explicit=explicit)
+        )
+        for value, meaning in codes
+    )
+    dates = {Option.RETAIN_FULL_DATES: b"UNMODIFIED", Option.RETAIN_MODIFIED_DATES: b"MODIFIED"}
+    temporal = next((word for option, word in dates.items() if option in profile.options), b"REMOVED")
+    basis = f"PS3.15 {tables.EDITION}" if profile.conforms else "policy of this site"
+    texts = (
+        (0x00120062, b"CS", b"YES"),
+        (0x00120063, b"LO", f"dicomshield {__version__}, {basis}".encode()),
+        (0x00280303, b"CS", temporal),
+    )
+    elements = [(tag, element(tag, vr, value, explicit=explicit)) for tag, vr, value in texts]
+    return tuple(value for value, _ in codes), items, elements
+
+
+def _header(source: Source, scan: Scan) -> dict[int, bytes]:
+    """Return the values of the attributes the main job reads; a long one is only said to be there."""
+    return {
+        noted.tag: source.slice(noted.value, noted.end) if noted.end - noted.value <= _VALUE else b""
+        for noted in scan.elements
+        if isinstance(noted, Element) and noted.tag in FACTS
+    }
+
+
+def _overlay_in_pixels(source: Source, scan: Scan) -> bool:
+    """Tell whether an overlay lies in bits of Pixel Data (PS3.3 C.9.2: Overlay Bit Position, retired)."""
+    return any(
+        isinstance(noted, Element)
+        and noted.tag & 0xFF00FFFF == 0x60000102
+        and source.slice(noted.value, min(noted.end, noted.value + 2)) != b"\0\0"
+        for noted in scan.elements
+    )
+
+
+def _pixel_length(scan: Scan, header: dict[int, bytes]) -> int | None:
+    """Return the bytes of native Pixel Data that are frames; hold back what the header does not explain."""
+    for noted in scan.elements:
+        if isinstance(noted, Element) and noted.tag == 0x7FE00010 and noted.defined:
+            expected, found = native_length(header), noted.end - noted.value
+            if expected is None:
+                raise Quarantined(Reason.INCOMPLETE, "nothing tells the length of Pixel Data")
+            if found < expected:
+                raise Quarantined(Reason.TRUNCATED, "Pixel Data are shorter than the header says")
+            if found > 2 * expected + 1:
+                raise Quarantined(Reason.MALFORMED, "Pixel Data hold more than the header says")
+            return expected
+    return None
+
+
+def _search(source: Source, rebuilt: Rebuilt, name: str) -> None:
+    """Search all that goes out, apart from pixel data, for values of the patient.
+
+    Raises
+    ------
+    Quarantined
+        RESIDUAL, with what kinds of values were found and how they would have gone out.
+    """
+    known = known_spellings(tuple(dict.fromkeys(rebuilt.harvest)))
+    pieces = rebuilt.pieces
+    data = b"".join(piece for piece in pieces if isinstance(piece, bytes))
+    findings = residual.search(data, known, written=Counter(rebuilt.written_dates))
+    findings += residual.search(name.encode(), known, where="file name")
+    for piece in pieces:
+        if isinstance(piece, Range) and piece != rebuilt.pixels:
+            for at in range(piece.start, piece.end, _SEARCH):
+                window = source.window(at, min(_SEARCH + _OVERLAP, piece.end - at))
+                findings += residual.search(window, known)
+    if findings:
+        kinds = ", ".join(sorted({finding.kind for finding in findings}))
+        raise Quarantined(Reason.RESIDUAL, f"found by kind: {kinds}", tuple(findings))
+
+
+def _joined(source: Source, pieces: Iterable[Piece]) -> Iterator[bytes]:
+    for piece in pieces:
+        yield piece if isinstance(piece, bytes) else source.slice(piece.start, piece.end)
+
+
+def _text(value: bytes) -> str:
+    return value.decode("latin-1").strip(" \0")
+
+
+def _uid(header: dict[int, bytes], tag: int) -> str:
+    return _text(header.get(tag, b""))
+
+
+def _folder_name(pseudonym: str) -> str:
+    name = re.sub(r"[^A-Za-z0-9._-]", "_", pseudonym)
+    return name if name.strip(".") else "_"
+
+
+def _read(data: bytes | BinaryIO | str | os.PathLike[str]) -> bytes:
+    if isinstance(data, bytes):
+        return data
+    if isinstance(data, bytearray | memoryview):
+        return bytes(data)
+    if not isinstance(data, str | os.PathLike):
+        return data.read()
+    if "://" in os.fspath(data):
+        try:
+            import fsspec
+        except ImportError:
+            raise PolicyError("URLs need fsspec: pip install fsspec") from None
+        with fsspec.open(os.fspath(data), "rb") as file:
+            return bytes(file.read())
+    with Source.open(data) as source:
+        return source.slice(0, source.size)

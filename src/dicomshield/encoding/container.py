@@ -1,0 +1,208 @@
+"""Find the data set inside a DICOM file, whatever its file format and transfer syntax (PS3.10 7, PS3.5 10)."""
+
+from __future__ import annotations
+
+import io
+import warnings
+import zlib
+from typing import Final, NamedTuple
+
+from ..errors import Quarantined, Reason
+from ..standard import tables
+from .scan import LONG_VRS, SHORT_VRS
+from .source import Source
+from .write import DEFLATED, EXPLICIT, IMPLICIT
+
+__all__ = ["Container", "deflate", "normalise", "unpack"]
+
+MEDIA_STORAGE_DIRECTORY: Final = "1.2.840.10008.1.3.10"
+_BIG_ENDIAN: Final = "1.2.840.10008.1.2.2"
+_PAPYRUS: Final = "1.2.840.10008.1.20"
+_MAX_IN_MEMORY: Final = 512 << 20
+"""Bytes of an object that cannot be streamed: deflated ones when inflated, and what pydicom must read."""
+
+
+class Container(NamedTuple):
+    """Where and how the data set is encoded.
+
+    Attributes
+    ----------
+    source : Source
+        Holds the data set: the file itself, or its inflated content.
+    start : int
+        First byte of the data set in the source.
+    explicit : bool
+        Whether elements carry their VR; always little endian.
+    transfer_syntax : str
+        UID that describes the data set as it will be released.
+    """
+
+    source: Source
+    start: int
+    explicit: bool
+    transfer_syntax: str
+
+    @property
+    def deflated(self) -> bool:
+        """Whether the data set must be deflated again."""
+        return self.transfer_syntax in DEFLATED
+
+
+def unpack(source: Source) -> Container:
+    """Find the data set.
+
+    Raises
+    ------
+    Quarantined
+        NOT_DICOM, DICOMDIR, TRANSFER_SYNTAX, TRUNCATED, TOO_LARGE; MALFORMED for what `normalise` may mend.
+    """
+    head = source.head
+    start, meta = 0, {}
+    if head[128:132] == b"DICM":
+        start, meta = _file_meta(source)
+    elif head[:8] == b"\2\0\0\0UL\4\0":
+        raise Quarantined(Reason.MALFORMED, "File Meta Information without preamble")
+    if meta.get(0x0002) == MEDIA_STORAGE_DIRECTORY:
+        raise Quarantined(Reason.DICOMDIR)
+    syntax = meta.get(0x0010, "")
+    if syntax in DEFLATED:
+        return Container(_inflate(source, start), 0, True, syntax)
+    if syntax == _BIG_ENDIAN:
+        raise Quarantined(Reason.MALFORMED, "Explicit VR Big Endian")
+    explicit = _looks_encoded(source.window(start, 8), start == 0 and not syntax)
+    if not syntax:
+        syntax = EXPLICIT if explicit else IMPLICIT
+    elif syntax in (IMPLICIT, EXPLICIT, _PAPYRUS):
+        syntax = EXPLICIT if explicit else IMPLICIT
+    elif tables.registered_uids().get(syntax) != "Transfer Syntax":
+        raise Quarantined(Reason.TRANSFER_SYNTAX)
+    elif not explicit:
+        raise Quarantined(Reason.MALFORMED, "an implicit VR data set under a transfer syntax with explicit VR")
+    return Container(source, start, explicit, syntax)
+
+
+def _file_meta(source: Source) -> tuple[int, dict[int, str]]:
+    """Read group 0002; its group length is often wrong, so it ends where the group does."""
+    at, values = 132, {}
+    while (head := source.window(at, 12))[:2] == b"\2\0":
+        if len(head) < 8:
+            raise Quarantined(Reason.TRUNCATED, "inside the File Meta Information")
+        vr = head[4:6]
+        if vr in LONG_VRS:
+            value, length = at + 12, int.from_bytes(head[8:12], "little")
+        elif vr in SHORT_VRS:
+            value, length = at + 8, int.from_bytes(head[6:8], "little")
+        else:
+            raise Quarantined(Reason.MALFORMED, "File Meta Information is not in Explicit VR Little Endian")
+        if value + length > source.size:
+            raise Quarantined(Reason.TRUNCATED, "inside the File Meta Information")
+        if vr == b"UI":
+            text = source.slice(value, value + length).decode("latin-1")
+            values[int.from_bytes(head[2:4], "little")] = text.strip(" \0")
+        at = value + length
+    return at, values
+
+
+def _looks_encoded(head: bytes, bare: bool) -> bool:
+    """Tell explicit from implicit VR by the first element; ``bare`` data sets must prove themselves."""
+    group = int.from_bytes(head[:2], "little")
+    explicit = head[4:6] in LONG_VRS or head[4:6] in SHORT_VRS
+    if bare and explicit and head[:2] in (b"\0\2", b"\0\x08"):
+        raise Quarantined(Reason.MALFORMED, "Explicit VR Big Endian without File Meta Information")
+    if bare and (group not in (0x0002, 0x0008) or len(head) < 8):
+        raise Quarantined(Reason.NOT_DICOM)
+    if bare and not explicit and int.from_bytes(head[4:8], "little") > 1 << 16:
+        raise Quarantined(Reason.NOT_DICOM)
+    return explicit
+
+
+def _inflate(source: Source, start: int) -> Source:
+    """Inflate a raw deflate stream (PS3.5 A.5) up to a bound, however small the bomb is."""
+    inflator = zlib.decompressobj(-15)
+    pieces, total, at = [], 0, start
+    try:
+        while not inflator.eof and (piece := source.window(at, 1 << 20)):
+            at += len(piece)
+            out = inflator.decompress(piece, _MAX_IN_MEMORY - total + 1)
+            total += len(out)
+            pieces.append(out)
+            if total > _MAX_IN_MEMORY:
+                raise Quarantined(Reason.TOO_LARGE, f"inflates to more than {_MAX_IN_MEMORY >> 20} MiB")
+    except zlib.error:
+        raise Quarantined(Reason.MALFORMED, "the deflated data set cannot be inflated") from None
+    if not inflator.eof:
+        raise Quarantined(Reason.TRUNCATED, "inside the deflated data set")
+    return Source.of(b"".join(pieces))
+
+
+def deflate(data_set: bytes) -> bytes:
+    """Deflate a data set (PS3.5 A.5) and pad it to even length."""
+    packer = zlib.compressobj(6, zlib.DEFLATED, -15)
+    data = packer.compress(data_set) + packer.flush()
+    return data + b"\0" * (len(data) & 1)
+
+
+def normalise(source: Source) -> Container:
+    """Have pydicom read what the walk does not, and write it as Explicit VR Little Endian.
+
+    Raises
+    ------
+    Quarantined
+        MALFORMED if pydicom cannot read or write it either, TRUNCATED, TOO_LARGE.
+    """
+    if source.size > _MAX_IN_MEMORY:
+        raise Quarantined(Reason.TOO_LARGE, f"needs pydicom and is over {_MAX_IN_MEMORY >> 20} MiB")
+    import pydicom
+    from pydicom.config import disable_value_validation
+
+    data = source.window(0, source.size)
+    out = io.BytesIO()
+    try:
+        with warnings.catch_warnings(), disable_value_validation():
+            warnings.simplefilter("ignore")
+            dataset = pydicom.dcmread(io.BytesIO(data), force=True)
+            _refuse_truncated(dataset)
+            meta = dataset.file_meta
+            syntax = str(meta.get("TransferSyntaxUID", EXPLICIT))
+            if not dataset.original_encoding[1]:
+                _swap_words(dataset)
+            if syntax in (IMPLICIT, _BIG_ENDIAN, _PAPYRUS, *DEFLATED):
+                syntax = EXPLICIT
+            del dataset[0x00000000:0x00080000]
+            meta.TransferSyntaxUID = pydicom.uid.UID(syntax)
+            pydicom.dcmwrite(out, dataset, implicit_vr=False, little_endian=True, force_encoding=True)
+    except Quarantined:
+        raise
+    except Exception as error:
+        # pydicom's message may quote values
+        raise Quarantined(Reason.MALFORMED, f"pydicom cannot read it either ({type(error).__name__})") from None
+    return unpack(Source.of(out.getvalue()))
+
+
+def _refuse_truncated(dataset: object) -> None:
+    """Refuse what pydicom read short: it keeps what is there of a last value and says nothing."""
+    from pydicom import Dataset
+    from pydicom.dataelem import RawDataElement
+
+    assert isinstance(dataset, Dataset)  # noqa: S101 - for the type checker
+    for tag in dataset.keys():  # noqa: SIM118 - iterating a Dataset decodes every element
+        raw = dataset.get_item(tag)
+        if isinstance(raw, RawDataElement) and raw.value is not None and raw.length != 0xFFFFFFFF \
+                and len(raw.value) != raw.length:
+            raise Quarantined(Reason.TRUNCATED, "inside a value")
+
+
+def _swap_words(dataset: object) -> None:
+    """Turn values of more than one byte a unit, which pydicom leaves as bytes, to little endian."""
+    import numpy as np
+    from pydicom import Dataset
+
+    width = {"OW": 2, "OF": 4, "OL": 4, "OD": 8, "OV": 8}
+    assert isinstance(dataset, Dataset)  # noqa: S101 - for the type checker
+    for element in dataset.iterall():
+        size = width.get(element.VR)
+        if element.tag == 0x7FE00010 and element.VR in ("OB or OW", "OB", "OW"):
+            size = 2 if element.VR != "OB" else None
+        if size and isinstance(element.value, bytes):
+            whole = len(element.value) // size * size
+            element.value = np.frombuffer(element.value[:whole], f">u{size}").astype(f"<u{size}").tobytes()

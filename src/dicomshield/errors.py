@@ -1,0 +1,94 @@
+"""Everything dicomshield raises, in one tree.
+
+::
+
+    DicomShieldError
+    ├── PolicyError      a wrong option, policy, folder or secret: nothing was read        (exit 2)
+    ├── MissingExtra     an optional part is not installed; says what to install           (exit 2)
+    └── Quarantined      one object is held back, with a Reason and its findings           (exit 3)
+
+No message carries a value or a source path: tags, keywords, counts, reasons and what to do next.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import NamedTuple
+
+__all__ = ["DicomShieldError", "Finding", "MissingExtra", "PolicyError", "Quarantined", "Reason"]
+
+
+class DicomShieldError(Exception):
+    """Base of all errors that dicomshield raises on purpose."""
+
+
+class PolicyError(DicomShieldError):
+    """A wrong option, policy file, folder or project secret. Nothing was read or written."""
+
+
+class MissingExtra(DicomShieldError):
+    """An optional part is needed and not installed."""
+
+    def __init__(self, extra: str) -> None:
+        super().__init__(f"this needs an optional part: pip install 'dicomshield[{extra}]'")
+
+
+class Reason(Enum):
+    """Why an object is held back; the value says what to do next."""
+
+    NOT_DICOM = "not a DICOM object; nothing to do unless it should be one"
+    NOT_A_FILE = "a pipe, socket, device or broken link; copy its content to a regular file if it is needed"
+    UNREADABLE = "the file could not be read; check permissions and the disk, then run again"
+    CHANGED = "the file changed while it was read; run again when nothing writes to it"
+    TRUNCATED = "the object ends before its data do; fetch it from its source again"
+    MALFORMED = "the encoding breaks PS3.5; repair it (dcmconv reads much) or fetch it again"
+    TOO_LARGE = "a part that must be held in memory is over its bound; split the object"
+    DICOMDIR = "a directory names its patients; rebuild it with `dicomshield dicomdir OUT`"
+    TRANSFER_SYNTAX = "the transfer syntax is unknown or private; convert to a standard one first"
+    SOP_CLASS = "the SOP class is not accepted; add it to `sop_classes` in the policy if it may be released"
+    INCOMPLETE = "an attribute that every object needs is missing; fetch or repair it"
+    BURNED_IN = 'the pixels may carry text; look at it, then release with pixels = "trust" in the policy'
+    DOCUMENT = "the document inside cannot be replaced by an empty one; clean it by hand"
+    PATIENT = "the patient is not in the list given with --patients; add a line for it"
+    RESIDUAL = "a value of the patient is still in the output; remove that attribute by a policy override"
+    INVALID = "the output lacks what its SOP class requires; report it, and override the attribute"
+    COLLISION = "another object was already released under this SOP Instance UID; check which one is right"
+    DISK = "the output could not be written; check space and permissions, then run again"
+    INTERNAL = "an error inside dicomshield; please report the location given, the object was not released"
+
+
+class Finding(NamedTuple):
+    """One thing a check found: what kind, and where; never the value.
+
+    Attributes
+    ----------
+    kind : str
+        ``"name"``, ``"identifier"``, ``"date"``, ``"uid"``, ``"contact"``, ``"institution"``, ``"structure"``.
+    where : str
+        Tag path, ``"file name"`` or ``"bytes"``.
+    """
+
+    kind: str
+    where: str
+
+
+class Quarantined(DicomShieldError):
+    """One object is held back.
+
+    Attributes
+    ----------
+    reason : Reason
+    detail : str
+        A sentence without values: tags, keywords, lengths, counts.
+    findings : tuple of Finding
+        What the residual check found, by kind and place.
+    """
+
+    def __init__(self, reason: Reason, detail: str = "", findings: tuple[Finding, ...] = ()) -> None:
+        super().__init__(f"{reason.name}: {detail or reason.value}")
+        self.reason = reason
+        self.detail = detail
+        self.findings = findings
+
+    def __reduce__(self) -> tuple[type[Quarantined], tuple[Reason, str, tuple[Finding, ...]]]:
+        return Quarantined, (self.reason, self.detail, self.findings)

@@ -1,0 +1,117 @@
+"""The report of one object: what was done, by tags, codes and pseudonyms; never by values or paths."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from ..errors import Finding, Quarantined
+from ..rebuild import Change
+
+__all__ = ["Report"]
+
+
+@dataclass
+class Report:
+    """What became of one object.
+
+    Attributes
+    ----------
+    outcome : str
+        ``"released"``, ``"unchanged"`` (an earlier run released the same) or ``"quarantined"``.
+    number : int
+        Place in the run; the run's list in the project folder ties it to the source.
+    sop_class, transfer_syntax : str
+        UIDs; of the output.
+    patient, study, series, instance : str
+        Pseudonym and new UIDs; empty in quarantine before they were known.
+    name : str
+        Relative path of the output.
+    changes : list of Change
+        What was done with each attribute, in file order.
+    dropped : int
+        Elements removed unseen: private ones, group lengths, padding.
+    claims : tuple of str
+        CID 7050 codes written into the object.
+    profile : str
+        Digest of the profile.
+    checks : tuple of str
+        Checks that passed.
+    pixels : str
+        What was done with the pixels: ``"kept"``, ``"kept, trusted by policy: ..."`` or ``"none"``.
+    reason, detail : str
+        Of a quarantine.
+    findings : tuple of Finding
+    """
+
+    outcome: str
+    number: int = 0
+    sop_class: str = ""
+    transfer_syntax: str = ""
+    patient: str = ""
+    study: str = ""
+    series: str = ""
+    instance: str = ""
+    name: str = ""
+    changes: list[Change] = field(default_factory=list, repr=False)
+    dropped: int = 0
+    claims: tuple[str, ...] = ()
+    profile: str = ""
+    checks: tuple[str, ...] = ()
+    pixels: str = ""
+    reason: str = ""
+    detail: str = ""
+    findings: tuple[Finding, ...] = ()
+
+    def held_back(self, cause: Quarantined) -> Report:
+        """Turn this report into that of a quarantine."""
+        self.outcome, self.name, self.checks, self.claims = "quarantined", "", (), ()
+        self.reason, self.detail, self.findings = cause.reason.name, cause.detail, cause.findings
+        return self
+
+    def to_json(self) -> str:
+        """Return one line of JSON."""
+        if self.outcome == "quarantined":
+            return json.dumps(
+                {
+                    "object": self.number, "outcome": self.outcome, "reason": self.reason, "detail": self.detail,
+                    "findings": [finding._asdict() for finding in self.findings], "sop_class": self.sop_class,
+                    "profile": self.profile,
+                }
+            )  # fmt: skip
+        head = json.dumps(
+            {
+                "object": self.number, "outcome": self.outcome, "patient": self.patient, "study": self.study,
+                "series": self.series, "instance": self.instance, "output": self.name,
+            }
+        )  # fmt: skip
+        rest = _common(
+            self.sop_class, self.transfer_syntax, self.profile, self.claims, self.checks, self.pixels, self.dropped
+        )
+        return f"{head[:-1]}, {rest}, {_actions(tuple(self.changes))}}}"
+
+
+@lru_cache(maxsize=256)
+def _common(
+    sop_class: str, transfer_syntax: str, profile: str, claims: tuple[str, ...], checks: tuple[str, ...], pixels: str,
+    dropped: int,
+) -> str:
+    return json.dumps(
+        {
+            "sop_class": sop_class, "transfer_syntax": transfer_syntax, "profile": profile, "claims": claims,
+            "checks": checks, "pixels": pixels, "removed_unseen": dropped,
+        }
+    )[1:-1]  # fmt: skip
+
+
+@lru_cache(maxsize=256)
+def _actions(changes: tuple[Change, ...]) -> str:
+    """List paths by action; the objects of a series share this text."""
+    actions: dict[str, list[str]] = {}
+    for path, action in changes:
+        where = ".".join(f"{tag:08X}" for tag in path)
+        paths = actions.setdefault(action.value, [])
+        if where not in paths:
+            paths.append(where)
+    return f'"actions": {json.dumps(actions)}'

@@ -1,0 +1,1 @@
+"""Where pixels may show who the patient is."""

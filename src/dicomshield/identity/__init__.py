@@ -1,0 +1,1 @@
+"""Who the patient is to others: the project secret, pseudonyms, shifted dates, and what must not be left."""

@@ -1,0 +1,325 @@
+"""What an object itself tells of its patient, and the spellings under which it must not be found again.
+
+Harvested from the original, only in memory, and only from attributes that the profile takes away: names of
+everyone, identifiers, dates, contacts, institutions, UIDs.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from datetime import date
+from functools import lru_cache
+from itertools import permutations
+from types import MappingProxyType
+from typing import Final, NamedTuple
+
+from ..encoding.text import codecs_of, decodings
+from ..standard import tables
+
+__all__ = ["KIND_OF", "Harvest", "Known", "Needle", "kind_of", "known_spellings", "lowered", "needles"]
+
+
+class Needle(NamedTuple):
+    """A spelling to look for: lower-case bytes without NULs.
+
+    Attributes
+    ----------
+    text : bytes
+    kind : str
+        As in `errors.Finding`.
+    edges : bytes
+        ``b""`` if it counts wherever it stands; ``b"9"`` if a digit next to it makes it another number;
+        ``b"a"`` if a letter before it makes it the end of another word.
+    """
+
+    text: bytes
+    kind: str
+    edges: bytes = b""
+
+
+Known = tuple[tuple[bytes, tuple[Needle, ...]], ...]
+"""Spellings in groups: where the bytes that a group shares are absent, none of it can be there."""
+
+
+class Harvest(NamedTuple):
+    """A value of the original that goes: its kind, the bytes, and the character set in force."""
+
+    kind: str
+    raw: bytes
+    charset: bytes
+
+
+@lru_cache(maxsize=256)
+def known_spellings(harvest: tuple[Harvest, ...]) -> Known:
+    """Return all spellings of the values harvested from one object; a series shares most of them."""
+    groups: dict[bytes, list[Needle]] = {}
+    for value in harvest:
+        for needle in needles(*value):
+            groups.setdefault(_shared(needle), []).append(needle)
+    return tuple((shared, tuple(dict.fromkeys(group))) for shared, group in groups.items())
+
+
+def _shared(needle: Needle) -> bytes:
+    """Return bytes that stand in a spelling and in many others of its value: the year, for a date."""
+    if needle.kind != "date":
+        return needle.text
+    year = re.search(rb"\d{4}", needle.text)
+    return year[0] if year else needle.text[-3:]
+
+
+def _kinds() -> dict[int, str]:
+    named = {
+        "identifier": """PatientID OtherPatientIDs AccessionNumber StudyID AdmissionID ServiceEpisodeID
+            RequestedProcedureID ScheduledProcedureStepID PerformedProcedureStepID MedicalRecordLocator
+            PlacerOrderNumberImagingServiceRequest FillerOrderNumberImagingServiceRequest MilitaryRank
+            InsurancePlanIdentification ContainerIdentifier SpecimenIdentifier ClinicalTrialSubjectID
+            ClinicalTrialSubjectReadingID DeviceSerialNumber PlateID DetectorID GantryID CassetteID
+            GeneratorID LabelText BarcodeValue StructureSetLabel RTPlanLabel UniqueDeviceIdentifier""",
+        "contact": """PatientAddress PatientTelephoneNumbers PatientTelecomInformation InstitutionAddress
+            ReferringPhysicianAddress ReferringPhysicianTelephoneNumbers PersonAddress PersonTelephoneNumbers
+            PersonTelecomInformation""",
+        "institution": """InstitutionName InstitutionalDepartmentName StationName IssuerOfPatientID
+            RequestingService CurrentPatientLocation ScheduledStationName PerformedStationName
+            ClinicalTrialSiteName StationAETitle RetrieveAETitle ScheduledStationAETitle
+            PerformedStationAETitle SourceOfPreviousValues ModifyingSystem""",
+        "date": "PatientBirthDate StudyDate SeriesDate AcquisitionDate ContentDate AcquisitionDateTime",
+    }
+    keywords = tables.keywords()
+    return {keywords[word]: kind for kind, words in named.items() for word in words.split() if word in keywords}
+
+
+KIND_OF: Final = MappingProxyType(_kinds())
+"""Tags whose values are looked for, beside everything of VR PN and every UID that is replaced."""
+
+_SHORTEST_WORD: Final = 4
+_SHORTEST_NUMBER: Final = 5
+_HOSPITAL_WORDS: Final = frozenset(
+    "hospital hospitals klinik kliniken klinikum krankenhaus hopital hôpital clinic clinics clinica clinico clinique "
+    "center centre centro zentrum medical medicine medizin memorial regional general university universität "
+    "universitaet universitair universitario universitaire institute institut instituto radiology radiologie "
+    "radiologia radiologico imaging diagnostic diagnostics diagnostico department dept abteilung health healthcare "
+    "saint sankt santa north south east west central national county city community children childrens cancer heart "
+    "foundation system systems service services care group practice ward room unit school college research hosp "
+    "main campus mobile outpatient inpatient emergency veterans".split()
+)
+_MAKERS: Final = frozenset(
+    "siemens philips toshiba canon hitachi fujifilm fuji agfa carestream kodak hologic samsung mindray esaote acuson "
+    "elscint picker marconi varian elekta konica minolta shimadzu bruker hamamatsu leica olympus topcon zeiss "
+    "heidelberg nidek medison aloka healthcare healthineers".split()
+)
+
+
+_IMAGING_WORDS: Final = frozenset(
+    "original derived primary secondary axial sagittal coronal oblique localizer localiser scout topogram perfusion "
+    "diffusion angio angiography projection volume average maximum minimum mosaic subtraction jpeg lossless lossy "
+    "baseline progressive head neck chest abdomen pelvis spine brain breast extremity shoulder knee hand foot ankle "
+    "wrist elbow hip skull sinus orbit liver kidney thorax lung aorta carotid cardiac whole body left right supine "
+    "prone helical spiral sequence contrast enhanced routine screening standard protocol research trial demo sample".split()
+)
+
+
+@lru_cache(maxsize=1)
+def _vocabulary() -> frozenset[str]:
+    """Words of the standard's own names, of hospitals and makers: alone they identify nobody."""
+    words = {word for keyword in tables.keywords() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", keyword)}
+    other = "anonymous anonymized anonymised anonym phantom test patient unknown none null name removed dummy"
+    return frozenset({word.lower() for word in words} | set(other.split()) | _HOSPITAL_WORDS | _MAKERS | _IMAGING_WORDS)
+
+
+def kind_of(tag: int, vr: bytes) -> str | None:
+    """Say what kind of value an attribute holds, ``None`` if its values are not looked for."""
+    if vr == b"PN":
+        return "name"
+    if vr == b"UI":
+        return "uid"
+    return KIND_OF.get(tag)
+
+
+@lru_cache(maxsize=4096)
+def needles(kind: str, raw: bytes, charset: bytes) -> tuple[Needle, ...]:
+    """Return the spellings of one harvested value.
+
+    Parameters
+    ----------
+    kind : str
+        As from `kind_of`.
+    raw : bytes
+        The value as encoded, all of it.
+    charset : bytes
+        Specific Character Set (0008,0005) in force.
+    """
+    if kind == "uid":
+        return tuple(_uid_needles(raw))
+    found: dict[bytes, Needle] = {}
+    for value in _split(raw):
+        for text in decodings(value, charset):
+            for needle in _SPELLINGS[kind](text.strip(" \0")):
+                for encoded in _encodings(needle.text.decode("utf-8"), charset):
+                    found[encoded] = needle._replace(text=encoded)
+        if kind == "name":
+            # the very bytes of an ideographic group, whatever its code extension
+            for group in value.split(b"=")[1:]:
+                for part in re.split(rb"[\^ ]+", group):
+                    plain = lowered(part)
+                    if len(plain) > 7:
+                        found[plain] = Needle(plain, kind)
+    return tuple(found.values())
+
+
+_LOWER: Final = bytes(range(256)).lower()
+
+
+def lowered(data: bytes) -> bytes:
+    """Write ASCII letters small and leave NULs out, so that UTF-16 of ASCII reads like ASCII."""
+    return data.translate(_LOWER, b"\0")
+
+
+def _split(raw: bytes) -> list[bytes]:
+    # a backslash byte can be half of a character in some sets, so the whole is looked for as well
+    parts = raw.split(b"\\")
+    return parts if len(parts) == 1 else [*parts, raw]
+
+
+def _uid_needles(raw: bytes) -> Iterable[Needle]:
+    for part in raw.split(b"\\"):
+        text = part.strip(b" \0")
+        if len(text) > 8 and text.decode("latin-1") not in tables.registered_uids():
+            yield Needle(text.lower(), "uid", b"" if len(text) > 20 else b"9")
+
+
+def _name_spellings(text: str) -> Iterable[Needle]:
+    for group in text.split("="):
+        parts = [part.strip() for part in re.split(r"[\^,\s]+", group) if part.strip(" .-'")]
+        for part in parts:
+            for word in _variants(part):
+                if _distinctive(word):
+                    yield _word(word, "name")
+        folded = [part.casefold() for part in parts if len(part) > 1]
+        for pair in permutations(folded[:4], 2):
+            # a distinctive word is found alone
+            if len(pair[0]) + len(pair[1]) >= 5 and not any(map(_distinctive, pair)):
+                for joint in ("^", " ", ", ", ",", "_", "-", "."):
+                    yield Needle(joint.join(pair).encode(), "name", b"a")
+
+
+def _variants(word: str) -> set[str]:
+    """Return spellings of one word of a name: without marks, apostrophes and hyphens."""
+    folded = word.casefold().strip(".-'")
+    forms = {folded, folded.replace("'", "").replace("’", "").replace("`", "")}
+    forms |= {part for part in re.split(r"['’`-]", folded) if part}
+    for form in list(forms):
+        plain = "".join(letter for letter in unicodedata.normalize("NFKD", form) if not unicodedata.combining(letter))
+        forms |= {plain, unicodedata.normalize("NFC", form), unicodedata.normalize("NFD", form)}
+        spelled = form.replace("ä", "ae").replace("ö", "oe").replace("ü", "ue").replace("ß", "ss")
+        forms |= {spelled, spelled.replace("ø", "o").replace("å", "a").replace("æ", "ae")}
+        if not form.isascii():
+            forms |= {form.upper(), form.title()}
+    return forms
+
+
+def _distinctive(word: str) -> bool:
+    if not word.isascii():
+        return len(word) > 1
+    if len(word) < _SHORTEST_WORD or word.isdigit():
+        return False
+    known = _vocabulary()
+    return not any(word[:cut] in known and (cut == len(word) or word[cut:] in known) for cut in range(3, len(word) + 1))
+
+
+def _word(word: str, kind: str) -> Needle:
+    # short words are common at the end of longer ones
+    return Needle(word.encode(), kind, b"a" if word.isascii() and len(word) < 6 else b"")
+
+
+def _identifier_spellings(text: str) -> Iterable[Needle]:
+    folded = text.casefold()
+    for form in {folded, re.sub(r"[-/. _]", "", folded)}:
+        if form.isdigit():
+            if len(form) >= _SHORTEST_NUMBER and len(set(form)) > 1:
+                yield Needle(form.encode(), "identifier", b"9")
+        elif len(form) >= _SHORTEST_NUMBER and form not in _vocabulary():
+            yield Needle(form.encode(), "identifier", b"a" if len(form) < 8 else b"")
+
+
+def _contact_spellings(text: str) -> Iterable[Needle]:
+    folded = text.casefold()
+    digits = re.sub(r"\D", "", folded)
+    if len(digits) >= 7 and len(digits) >= 0.5 * len(folded):
+        yield Needle(digits.encode(), "contact", b"9")
+    for form in {folded, *re.split(r"[,;\n\r]+", folded)}:
+        form = form.strip()
+        if len(form) >= 7 and form not in _vocabulary():
+            yield Needle(form.encode(), "contact")
+    for word in re.findall(r"[\w.+-]+@[\w.-]+", folded):
+        yield Needle(word.encode(), "contact")
+
+
+def _institution_spellings(text: str) -> Iterable[Needle]:
+    folded = text.casefold()
+    words = re.findall(r"[^\W_]+", folded)
+    if len(folded) >= 6 and not set(words) <= _vocabulary():
+        yield Needle(folded.encode(), "institution")
+    for word in words:
+        if len(word) >= 6 and _distinctive(word):
+            yield _word(word, "institution")
+
+
+def _date_spellings(text: str) -> Iterable[Needle]:
+    match = re.match(r"(\d{4})[.]?(\d{2})[.]?(\d{2})", text)
+    if not match:
+        return
+    year, month, day = match.groups()
+    if f"{year}{month}{day}" == _DUMMY_DATE:
+        return
+    try:
+        moment = date(int(year), int(month), int(day))
+    except ValueError:
+        return
+    name = _MONTHS[moment.month - 1]
+    yield Needle(f"{year}{month}{day}".encode(), "date", b"9")
+    orders = ((year, month, day), (day, month, year), (month, day, year))
+    short = ((day, month, year[2:]), (month, day, year[2:]))
+    for order in (*orders, *short):
+        for joint in ("-", "/", "."):
+            yield Needle(joint.join(order).encode(), "date", b"9")
+    for a_day in {day, str(moment.day)}:
+        for a_name in (name, name[:3]):
+            for form in (f"{a_day} {a_name} {year}", f"{a_name} {a_day}, {year}", f"{a_name} {a_day} {year}",
+                         f"{a_day}-{a_name}-{year}", f"{a_day}-{a_name}-{year[2:]}", f"{a_day}. {a_name} {year}"):
+                yield Needle(form.encode(), "date", b"9")
+
+
+_DUMMY_DATE: Final = "19000101"
+"""What a date is replaced by; it says nothing of anybody."""
+_MONTHS: Final = (
+    "january february march april may june july august september october november december".split()
+)  # fmt: skip
+_SPELLINGS: Final = MappingProxyType(
+    {
+        "name": _name_spellings,
+        "identifier": _identifier_spellings,
+        "contact": _contact_spellings,
+        "institution": _institution_spellings,
+        "date": _date_spellings,
+    }
+)
+
+
+def _encodings(text: str, charset: bytes) -> Iterable[bytes]:
+    """Write a spelling as bytes in each character set it may be found in, UTF-16 among them."""
+    if text.isascii():
+        yield text.encode()
+        return
+    for codec in {*codecs_of(charset), "utf-8", "utf-16-le", "utf-16-be", "latin-1", "cp1252"}:
+        try:
+            encoded = text.encode(codec)
+        except UnicodeEncodeError:
+            continue
+        except LookupError:
+            continue
+        for form in (encoded, re.sub(rb"\x1b\$?[()]?.", b"", encoded)):
+            plain = lowered(form)
+            if len(plain) >= 4:
+                yield plain

@@ -1,0 +1,573 @@
+"""What happens to each attribute, decided before the first byte changes (PS3.15 Annex E).
+
+A `Profile` is the Basic Application Level Confidentiality Profile with some of its options, and a site's own
+overrides. For one SOP class it gives an `ActionTable`, which answers for an attribute at a place.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
+from enum import Enum, StrEnum
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
+
+from .encoding.scan import Scanner, Verdict, tag_name
+from .errors import PolicyError
+from .standard import tables
+
+__all__ = ["Action", "ActionTable", "Decision", "Option", "Profile"]
+
+
+class Option(Enum):
+    """The options of PS3.15 Annex E; the value is the code of CID 7050."""
+
+    CLEAN_PIXEL_DATA = "113101"
+    CLEAN_RECOGNIZABLE_VISUAL_FEATURES = "113102"
+    CLEAN_GRAPHICS = "113103"
+    CLEAN_STRUCTURED_CONTENT = "113104"
+    CLEAN_DESCRIPTORS = "113105"
+    RETAIN_FULL_DATES = "113106"
+    RETAIN_MODIFIED_DATES = "113107"
+    RETAIN_PATIENT_CHARACTERISTICS = "113108"
+    RETAIN_DEVICE_IDENTITY = "113109"
+    RETAIN_UIDS = "113110"
+    RETAIN_SAFE_PRIVATE = "113111"
+    RETAIN_INSTITUTION_IDENTITY = "113112"
+
+    @classmethod
+    def parse(cls, name: str) -> Option:
+        """Return the option of this name, written in any case, with ``-`` or ``_``.
+
+        Raises
+        ------
+        PolicyError
+            With the names that come close.
+        """
+        wanted = name.strip().upper().replace("-", "_").removesuffix("_OPTION")
+        if wanted not in cls.__members__:
+            raise PolicyError(f"no option is called {_shown(name)}" + _did_you_mean(wanted, cls.__members__))
+        return cls[wanted]
+
+
+class Action(StrEnum):
+    """What is done with one attribute; the value is how a report calls it."""
+
+    KEEP = "kept"
+    REMOVE = "removed"
+    EMPTY = "emptied"
+    DUMMY = "replaced"
+    PSEUDONYM = "pseudonymized"
+    UID = "uid replaced"
+    SHIFT = "date shifted"
+    SHIFT_DEVICE = "device date shifted"
+    CAP_AGE = "age capped"
+    REWRITE = "written anew"
+
+
+class Decision(NamedTuple):
+    """What is done with an attribute at a place, and why.
+
+    Attributes
+    ----------
+    action : Action
+    fallback : Action
+        What is done instead if a value cannot be shifted or capped.
+    why : str
+        Code, Type, option, and where they are written.
+    """
+
+    action: Action
+    fallback: Action
+    why: str
+
+
+DATE_RANGE: Final = (-3653, -366)
+"""Days: one to ten years into the past."""
+METHOD_CODES: Final = 0x00120064
+MARKERS: Final = frozenset({0x00120062, 0x00120063, METHOD_CODES, 0x00280303})
+"""Attributes that say what was done; written anew (PS3.15 E.1.1)."""
+FACTS: Final = frozenset(
+    {0x00080005, 0x00080008, 0x00080016, 0x00080018, 0x00080060, 0x00080064, 0x0008103E, 0x00100020, 0x00100021}
+    | {0x00181010, 0x00181012, 0x00181016, 0x00181018, 0x00181019, 0x0020000D, 0x0020000E}
+    | {0x00280002, 0x00280004, 0x00280008, 0x00280010, 0x00280011, 0x00280100, 0x00280301, 0x00420012}
+    | {0x00480010, 0x7FE00008, 0x7FE00009, 0x7FE00010}
+    | set(tables.last_attributes().values())
+)
+"""Attributes whose values the main job reads before it decides; their own fate is as the tables say."""
+
+_WITH_CLEANER: Final = frozenset(option for option in Option if not option.name.startswith("CLEAN_"))
+_PSEUDONYM: Final = frozenset({0x00100010, 0x00100020, 0x00120040})
+_TEMPORAL: Final = frozenset({"DA", "DT", "TM"})
+_VOCABULARY_DATES: Final = frozenset({0x00080106, 0x00080107})
+_REFERENCES: Final = frozenset({0x00081110, 0x00081111, 0x00081140, 0x00082112, 0x0040A073})
+"""Sequences that are replaced by replacing what they hold: instance references, and verifying observers."""
+_NOT_ACCEPTED: Final = frozenset(
+    {"1.2.840.10008.5.1.4.1.1.9.4.1", "1.2.840.10008.5.1.4.1.1.9.4.2", "1.2.840.10008.5.1.4.1.1.201.1"}
+)
+"""A voice is a biometric identifier; an inventory lists patients and where their files lie."""
+_OVERRIDES: Final = MappingProxyType(
+    {
+        "keep": Action.KEEP,
+        "remove": Action.REMOVE,
+        "empty": Action.EMPTY,
+        "dummy": Action.DUMMY,
+        "uid": Action.UID,
+        "shift": Action.SHIFT,
+    }
+)
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The Basic Profile, options and overrides; immutable, and equal if it decides alike.
+
+    Attributes
+    ----------
+    options : frozenset of Option
+    overrides : mapping
+        tag -> Action of a site's own policy.
+    private_overrides : mapping
+        (group, private creator, low byte or -1 for the whole block) -> Action.
+    accepted : frozenset of str, or None
+        SOP class UIDs that may be released; ``None`` for every Storage SOP class but audio and inventories.
+    date_range : (int, int)
+        Smallest and largest shift of dates, in days.
+    trust_pixels : bool
+        Release objects whose pixels may carry text.
+    only_listed : bool
+        Hold back patients that the patient list does not name.
+    """
+
+    options: frozenset[Option] = frozenset()
+    overrides: Mapping[int, Action] = field(default_factory=dict)
+    private_overrides: Mapping[tuple[int, str, int], Action] = field(default_factory=dict)
+    accepted: frozenset[str] | None = None
+    date_range: tuple[int, int] = DATE_RANGE
+    trust_pixels: bool = False
+    only_listed: bool = False
+
+    def __post_init__(self) -> None:
+        _refuse_contradictions(self.options)
+        low, high = self.date_range
+        if not -36500 <= low <= high <= 36500 or low == high == 0:
+            raise PolicyError("date_range must be two numbers of days, the smaller first, not both 0")
+
+    @classmethod
+    def basic(cls, *options: Option, trust_pixels: bool = False) -> Profile:
+        """Return the Basic Profile with options.
+
+        Raises
+        ------
+        PolicyError
+            If options contradict each other, or one has no cleaner yet.
+        """
+        return cls(options=frozenset(options), trust_pixels=trust_pixels)
+
+    @classmethod
+    def from_toml(cls, path: str | os.PathLike[str]) -> Profile:
+        """Read a policy file; see docs/policy.md for its keys.
+
+        Raises
+        ------
+        PolicyError
+            For anything unknown in it, with the names that come close.
+        """
+        try:
+            policy = tomllib.loads(Path(path).read_text("utf-8"))
+        except OSError as error:
+            raise PolicyError(f"the policy cannot be read: {error.strerror}") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise PolicyError(f"the policy is not TOML: {error}") from None
+        return _from_policy(policy)
+
+    def with_options(self, options: Iterable[Option]) -> Profile:
+        """Return this profile with more options."""
+        return replace(self, options=self.options | frozenset(options))
+
+    @cached_property
+    def digest(self) -> str:
+        """Sixteen hexadecimal digits that change whenever a decision could."""
+        said = [
+            tables.EDITION, sorted(option.name for option in self.options),
+            sorted((tag, action.name) for tag, action in self.overrides.items()),
+            sorted((*key, action.name) for key, action in self.private_overrides.items()),
+            sorted(self.accepted or ()), self.date_range, self.trust_pixels, self.only_listed,
+        ]  # fmt: skip
+        return hashlib.sha256(repr(said).encode()).hexdigest()[:16]
+
+    @property
+    def conforms(self) -> bool:
+        """Whether the Basic Profile may be claimed: no override spares what the standard would act on."""
+        spared = (Action.KEEP, Action.SHIFT)
+        plain = replace(self, overrides={}, private_overrides={})
+        return not any(
+            action in spared and plain.code(tag, b"")[0] not in ("K", "C") for tag, action in self.overrides.items()
+        ) and not any(action in spared for action in self.private_overrides.values())
+
+    @property
+    def keeps_private(self) -> bool:
+        """Whether any private attribute can stay."""
+        return Option.RETAIN_SAFE_PRIVATE in self.options or bool(self.private_overrides)
+
+    def accepts(self, sop_class: str) -> bool:
+        """Tell whether objects of this SOP class may be released."""
+        if self.accepted is not None:
+            return sop_class in self.accepted
+        return sop_class in tables.sop_classes() and sop_class not in _NOT_ACCEPTED
+
+    def scanner(self, *, explicit: bool) -> Scanner:
+        """Return the walk that notes what this profile has to decide about."""
+        return self._scanners[explicit]
+
+    @cached_property
+    def _scanners(self) -> tuple[Scanner, Scanner]:
+        return Scanner(self.judge, vr_of, explicit=False), Scanner(self.judge, vr_of, explicit=True)
+
+    def table(self, sop_class: str) -> ActionTable:
+        """Return the decisions for one SOP class."""
+        found = self._tables.get(sop_class)
+        if found is None:
+            found = self._tables[sop_class] = ActionTable(self, sop_class)
+        return found
+
+    @cached_property
+    def _tables(self) -> dict[str, ActionTable]:
+        return {}
+
+    def __getstate__(self) -> dict[str, object]:
+        return {key: value for key, value in self.__dict__.items() if not key.startswith("_")}
+
+    def judge(self, tag: int, vr: bytes) -> Verdict:
+        """Tell whether an element can pass unseen, must go unseen, or needs a decision at its place."""
+        group, number = tag >> 16, tag & 0xFFFF
+        if group < 8 or number == 0 or tag == 0xFFFCFFFC:
+            return Verdict.DROP
+        if group & 1:
+            return Verdict.NOTE if self.keeps_private else Verdict.DROP
+        if tag in FACTS or tag in MARKERS or self.code(tag, vr)[0] != "K":
+            return Verdict.NOTE
+        return Verdict.KEEP
+
+    def code(self, tag: int, vr: bytes) -> tuple[str, tables.Rule]:
+        """Return the code that holds for an attribute under the options chosen, and its rule."""
+        if tag in self.overrides:
+            return self.overrides[tag].value, tables.Rule("", {}, "the policy of this site")
+        rule = _rule(tag, vr)
+        for option in self.options:
+            if (code := rule.options.get(option.name)) == "K":
+                return "K", rule
+            if code == "C" and option is Option.RETAIN_MODIFIED_DATES:
+                return "C", rule
+        if rule.basic == "U" and Option.RETAIN_UIDS in self.options and rule.source != "Table E.1-1":
+            return "K", rule
+        return rule.basic, rule
+
+
+def vr_of(tag: int) -> bytes:
+    """Return the VR of an attribute that is encoded without one (PS3.5 A.1), ``b"UN"`` if unknown."""
+    if tag & 0xFFFF == 0:
+        return b"UL"
+    if tag >> 16 & 1:
+        return b"LO" if 0x10 <= tag & 0xFFFF <= 0xFF else b"UN"
+    found = tables.attribute(tag)
+    return (found.vr.split("/")[-1].encode() or b"UN") if found else b"UN"
+
+
+_rules: dict[tuple[int, bytes], tables.Rule] = {}
+
+
+def _rule(tag: int, vr: bytes) -> tables.Rule:
+    """Find the rule of an attribute: its row, ours beyond the table, or the net of its VR."""
+    found = _rules.get((tag, vr))
+    if found is None:
+        found = _rules[tag, vr] = _find_rule(tag, vr)
+    return found
+
+
+def _find_rule(tag: int, vr: bytes) -> tables.Rule:
+    digits = f"{tag:08X}"
+    group, number = digits[:4], digits[4:]
+    patterns = (digits, f"{group[:2]}xx{number}", f"{group[:2]}xxxxxx")
+    for rules in (tables.confidentiality_profile(), tables.beyond_table()):
+        for pattern in patterns:
+            if pattern in rules:
+                return rules[pattern]
+    known = tables.attribute(tag)
+    if known is None:
+        return tables.Rule("X", {}, "PS3.6 does not define it")
+    vrs = {known.vr, vr.decode("latin-1")}
+    if "PN" in vrs:
+        return tables.Rule("X/Z/D", {}, "a person's name by its VR")
+    if vrs & _TEMPORAL:
+        dates = {"RETAIN_FULL_DATES": "K", "RETAIN_MODIFIED_DATES": "C"}
+        return tables.Rule("X/Z/D", dates, "a date or time by its VR")
+    if "AS" in vrs:
+        return tables.Rule("X/Z/D", {"RETAIN_PATIENT_CHARACTERISTICS": "K"}, "an age by its VR")
+    if "AE" in vrs:
+        return tables.Rule("X/Z/D", {}, "a network name by its VR")
+    if "UI" in vrs:
+        return tables.Rule("U", {"RETAIN_UIDS": "K"}, "a UID that no rule calls structural")
+    return tables.Rule("K", {}, "no rule names it")
+
+
+class ActionTable:
+    """The decisions of a profile for one SOP class; complete before any byte changes."""
+
+    def __init__(self, profile: Profile, sop_class: str) -> None:
+        self._profile = profile
+        self._types = tables.iod_types().get(sop_class, {})
+        self._decided: dict[tuple[int, bytes, int], Decision] = {}
+
+    def decide(self, tag: int, vr: bytes, parent: int = 0) -> Decision:
+        """Decide about a public attribute.
+
+        Parameters
+        ----------
+        tag : int
+        vr : bytes
+            As encoded; ``b""`` for the dictionary's.
+        parent : int
+            Tag of the sequence whose item holds it, 0 at the top level.
+        """
+        key = (tag, vr, parent)
+        found = self._decided.get(key)
+        if found is None:
+            found = self._decided[key] = self._decide(tag, vr, parent)
+        return found
+
+    def private(self, group: int, creator: str, number: int) -> tuple[Action, bytes]:
+        """Decide about a private attribute by its creator and its low byte (PS3.15 E.3.10).
+
+        Returns
+        -------
+        action : Action
+        vr : bytes
+            From Table E.3.10-1, ``b""`` if it does not list the attribute.
+        """
+        profile = self._profile
+        vr = tables.safe_private().get((group, creator, number), "")
+        for low in (number, -1):
+            action = profile.private_overrides.get((group, creator, low))
+            if action is not None:
+                return action, vr.encode()
+        if not vr or Option.RETAIN_SAFE_PRIVATE not in profile.options:
+            return Action.REMOVE, b""
+        return self._safe_private_action(vr), vr.encode()
+
+    def _safe_private_action(self, vr: str) -> Action:
+        """Keep a value that is known to be safe, yet treat it as any other of its VR (PS3.15 E.3.10)."""
+        options = self._profile.options
+        if vr == "UI" and Option.RETAIN_UIDS not in options:
+            return Action.UID
+        if vr in _TEMPORAL and Option.RETAIN_FULL_DATES not in options:
+            return Action.SHIFT if Option.RETAIN_MODIFIED_DATES in options else Action.REMOVE
+        if vr == "PN":
+            return Action.REMOVE
+        return Action.KEEP
+
+    def _decide(self, tag: int, vr: bytes, parent: int) -> Decision:
+        if tag in MARKERS:
+            return Decision(Action.REWRITE, Action.REMOVE, "says what was done; written anew, PS3.15 E.1.1")
+        profile = self._profile
+        if tag in profile.overrides:
+            action = profile.overrides[tag]
+            return Decision(action, Action.REMOVE, "the policy of this site")
+        code, rule = profile.code(tag, vr)
+        if parent:
+            kind = tables.nested_types().get((parent, tag), "3")
+        else:
+            kind = self._types.get(tag, "3")
+        why = f"{rule.basic}, Type {kind}, {rule.source}"
+        basic = _resolved(rule.basic, kind, tag)
+        if not parent and tag in _PSEUDONYM and basic in (Action.EMPTY, Action.DUMMY):
+            basic = Action.PSEUDONYM
+        known = tables.attribute(tag)
+        dictionary_vr = known.vr if known else ""
+        if code == "K" and rule.basic != "K":
+            action = Action.CAP_AGE if "AS" in (dictionary_vr, vr.decode("latin-1")) else Action.KEEP
+            return Decision(action, basic, f"{why}; an option keeps it")
+        if code == "C":
+            return Decision(_modified(tag, rule, basic), basic, f"{why}; Retain Modified Dates")
+        return Decision(basic, basic, why)
+
+
+def _modified(tag: int, rule: tables.Rule, basic: Action) -> Action:
+    """Say how a temporal attribute is modified (PS3.15 E.3.6) without giving the patient's shift away.
+
+    A date that many patients share, such as a calibration or the version of a vocabulary, would show the
+    difference of two patients' shifts if it moved with them.
+    """
+    if tag in _VOCABULARY_DATES:
+        return basic
+    if tag == 0x00080201:
+        return Action.KEEP
+    return Action.SHIFT_DEVICE if "RETAIN_DEVICE_IDENTITY" in rule.options else Action.SHIFT
+
+
+_LETTERS: Final = MappingProxyType(
+    {"K": Action.KEEP, "U": Action.UID, "X": Action.REMOVE, "Z": Action.EMPTY, "D": Action.DUMMY, "U*": Action.KEEP}
+)
+_NEED: Final = MappingProxyType({"1": "D", "1C": "D", "2": "Z", "2C": "Z"})
+
+
+def _resolved(code: str, kind: str, tag: int) -> Action:
+    """Resolve a code of Table E.1-1a by the Type of the attribute at its place.
+
+    The letter that the Type needs, or the next stronger one the code offers; where the code offers none,
+    the integrity of the IOD comes first (E.1.1).
+    """
+    letters = code.split("/")
+    if letters in (["K"], ["U"]):
+        return _LETTERS[code]
+    need = _NEED.get(kind, "X")
+    if need == "D" and "U*" in letters:
+        return Action.KEEP
+    stronger = "XZD"["XZD".index(need) :]
+    letter = next((letter for letter in stronger if letter in letters), need)
+    action = _LETTERS[letter]
+    return Action.KEEP if action is Action.DUMMY and tag in _REFERENCES else action
+
+
+def _refuse_contradictions(options: frozenset[Option]) -> None:
+    for option in sorted(options - _WITH_CLEANER, key=lambda option: option.name):
+        raise PolicyError(
+            f"{option.name} is not available yet: dicomshield has no cleaner for it, and claims nothing it did not do"
+        )
+    names = {option.name for option in options}
+    torn = [
+        pattern
+        for rules in (tables.confidentiality_profile(), tables.beyond_table())
+        for pattern, rule in rules.items()
+        if "RETAIN_MODIFIED_DATES" in names
+        and rule.options.get("RETAIN_MODIFIED_DATES") == "C"
+        and any(rule.options.get(name) == "K" for name in names)
+    ]
+    if torn:
+        keepers = sorted(names & {"RETAIN_FULL_DATES", "RETAIN_DEVICE_IDENTITY"})
+        raise PolicyError(
+            f"{' and '.join(keepers)} keep {len(torn)} attributes, such as {tag_name(int(torn[0], 16))}, "
+            "that RETAIN_MODIFIED_DATES must change (PS3.15 gives neither precedence): choose one, or keep "
+            "single attributes by overrides in the policy"
+        )
+
+
+def parse_tag(text: str) -> int:
+    """Read a keyword, ``(gggg,eeee)``, ``gggg,eeee`` or ``ggggeeee``.
+
+    Raises
+    ------
+    PolicyError
+        If PS3.6 has no such keyword, with the keywords that come close.
+    """
+    digits = text.strip().strip("()").replace(",", "").replace(" ", "")
+    if len(digits) == 8 and all(digit in "0123456789abcdefABCDEF" for digit in digits):
+        return int(digits, 16)
+    keywords = tables.keywords()
+    if text not in keywords:
+        raise PolicyError(f"PS3.6 has no keyword {_shown(text)}" + _did_you_mean(text, keywords))
+    return keywords[text]
+
+
+_KEYS: Final = (
+    "options", "attributes", "private", "sop_classes", "date_range", "pixels", "unlisted_patients",
+)  # fmt: skip
+
+
+def _from_policy(policy: dict[str, Any]) -> Profile:
+    for key in policy:
+        if key not in _KEYS:
+            raise PolicyError(f"the policy has no key {_shown(key)}" + _did_you_mean(key, _KEYS))
+    options = frozenset(Option.parse(name) for name in _strings(policy, "options"))
+    accepted = None
+    if "sop_classes" in policy:
+        accepted = frozenset(_sop_class(name) for name in _strings(policy, "sop_classes"))
+    dates = policy.get("date_range", list(DATE_RANGE))
+    if not (isinstance(dates, list) and len(dates) == 2 and all(type(day) is int for day in dates)):
+        raise PolicyError("date_range must be two whole numbers of days, such as [-3653, -366]")
+    return Profile(
+        options=options,
+        overrides={parse_tag(name): _action(name, action) for name, action in _section(policy, "attributes").items()},
+        private_overrides=_private(_section(policy, "private")),
+        accepted=accepted,
+        date_range=(dates[0], dates[1]),
+        trust_pixels=_choice(policy, "pixels", ("quarantine", "trust")) == "trust",
+        only_listed=_choice(policy, "unlisted_patients", ("pseudonymize", "quarantine")) == "quarantine",
+    )
+
+
+def _strings(policy: dict[str, Any], key: str) -> list[str]:
+    value = policy.get(key, [])
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise PolicyError(f"{key} must be a list of names")
+    return value
+
+
+def _section(policy: dict[str, Any], key: str) -> dict[str, Any]:
+    value = policy.get(key, {})
+    if not isinstance(value, dict):
+        raise PolicyError(f"{key} must be a table: [{key}]")
+    return value
+
+
+def _choice(policy: dict[str, Any], key: str, choices: tuple[str, ...]) -> str:
+    value = policy.get(key, choices[0])
+    if value not in choices:
+        raise PolicyError(f"{key} must be {' or '.join(choices)}" + _did_you_mean(str(value), choices))
+    return str(value)
+
+
+def _action(name: str, action: object) -> Action:
+    if not isinstance(action, str) or action not in _OVERRIDES:
+        raise PolicyError(
+            f"the action of {_shown(name)} must be one of {', '.join(_OVERRIDES)}" + _did_you_mean(str(action), _OVERRIDES)
+        )
+    return _OVERRIDES[action]
+
+
+def _private(creators: dict[str, Any]) -> dict[tuple[int, str, int], Action]:
+    """Read ``[private."CREATOR"]`` with keys ``ggggxxee``, or ``ggggxx*`` for a whole block."""
+    found = {}
+    for creator, elements in creators.items():
+        if not isinstance(elements, dict):
+            raise PolicyError(f'private attributes are written [private."{_shown(creator)}"] then "0019xx0C" = "keep"')
+        for pattern, action in elements.items():
+            group, _, low = pattern.lower().partition("xx")
+            try:
+                key = (int(group, 16), creator.strip(), -1 if low == "*" else int(low, 16))
+            except ValueError:
+                key = (0, "", 0)
+            if not key[0] & 1 or len(group) != 4:
+                raise PolicyError(f'{_shown(pattern)} is no private attribute: write it as "0019xx0C" or "0019xx*"')
+            found[key] = _action(pattern, action)
+    return found
+
+
+def _sop_class(name: str) -> str:
+    classes = tables.sop_classes()
+    if name in classes:
+        return name
+    by_name = {_squeezed(title): uid for uid, title in classes.items()}
+    if _squeezed(name) not in by_name:
+        raise PolicyError(f"no Storage SOP class is called {_shown(name)}" + _did_you_mean(name, classes.values()))
+    return by_name[_squeezed(name)]
+
+
+def _squeezed(name: str) -> str:
+    return "".join(letter for letter in name.lower() if letter.isalnum())
+
+
+def _did_you_mean(word: str, words: Iterable[str]) -> str:
+    close = get_close_matches(word, list(words), n=3, cutoff=0.6)
+    return f"; did you mean {' or '.join(close)}?" if close else ""
+
+
+def _shown(text: str) -> str:
+    """Quote what a user wrote in a policy, cut short."""
+    return repr(text if len(text) <= 64 else text[:61] + "...")

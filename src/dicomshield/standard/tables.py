@@ -1,0 +1,156 @@
+"""Read the resource files of `standard/data`, each once, on first use.
+
+Every file names its edition and source in its first lines.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib import resources
+from typing import NamedTuple
+
+__all__ = [
+    "EDITION", "Attribute", "Rule", "attribute", "beyond_table", "confidentiality_profile", "iod_types",
+    "keywords", "last_attributes", "method_codes", "nested_types", "registered_uids", "repeating_attributes",
+    "safe_private", "sop_classes",
+]
+
+EDITION = "2026d"
+
+
+class Attribute(NamedTuple):
+    """A row of the data dictionary (PS3.6); VR alternatives are joined by a slash."""
+
+    vr: str
+    keyword: str
+
+
+class Rule(NamedTuple):
+    """What one row asks for an attribute: the action of the Basic Profile, and of each option that has one.
+
+    ``source`` is ``"Table E.1-1"``, or the reason why the attribute is handled although no row lists it.
+    """
+
+    basic: str
+    options: Mapping[str, str]
+    source: str
+
+
+def _rows(name: str) -> Iterator[dict[str, str]]:
+    text = resources.files(__package__).joinpath("data", name).read_text("utf-8")
+    return csv.DictReader(line for line in text.splitlines() if not line.startswith("#"))
+
+
+def _lines(name: str) -> Iterator[list[str]]:
+    """Rows without quoting, split fast: the dictionary alone has five thousand."""
+    text = resources.files(__package__).joinpath("data", name).read_text("utf-8")
+    lines = (line.split(",") for line in text.splitlines() if not line.startswith("#"))
+    next(lines)
+    return lines
+
+
+@cache
+def _dictionary() -> tuple[dict[int, Attribute], list[tuple[int, int, Attribute]]]:
+    single, repeating = {}, []
+    for tag, vr, keyword in _lines("attributes.csv"):
+        if "x" not in tag:
+            single[int(tag, 16)] = Attribute(vr, keyword)
+        else:
+            mask = int("".join("0" if digit == "x" else "F" for digit in tag), 16)
+            repeating.append((mask, int(tag.replace("x", "0"), 16), Attribute(vr, keyword)))
+    return single, repeating
+
+
+def repeating_attributes() -> list[tuple[int, int, Attribute]]:
+    """Return ``(mask, value, attribute)`` of the repeating groups and elements (PS3.5 7.6)."""
+    return _dictionary()[1]
+
+
+def attribute(tag: int) -> Attribute | None:
+    """Look up a public attribute; ``None`` if PS3.6 does not define the tag."""
+    found = _dictionary()[0].get(tag)
+    if found is None and tag >> 16 & 1 == 0:
+        for mask, value, repeated in repeating_attributes():
+            if tag & mask == value:
+                return repeated
+    return found
+
+
+@cache
+def keywords() -> Mapping[str, int]:
+    """Return keyword -> tag of all attributes that have one tag only."""
+    return {row.keyword: tag for tag, row in _dictionary()[0].items() if row.keyword}
+
+
+def _rules(name: str, source: str | None) -> dict[str, Rule]:
+    rules = {}
+    for row in _rows(name):
+        options = {key.upper(): code for key, code in row.items() if key.startswith(("retain_", "clean_")) and code}
+        rules[row["tag"]] = Rule(row["basic"], options, source or row["reason"])
+    return rules
+
+
+@cache
+def confidentiality_profile() -> Mapping[str, Rule]:
+    """Return PS3.15 Table E.1-1 by tag: 8 hexadecimal digits, ``x`` for any, ``PRIVATE`` for odd groups."""
+    return _rules("confidentiality_profile.csv", "Table E.1-1")
+
+
+@cache
+def beyond_table() -> Mapping[str, Rule]:
+    """Return what is done, and why, with identifying attributes that Table E.1-1 does not list."""
+    return _rules("beyond_table.csv", None)
+
+
+@cache
+def iod_types() -> Mapping[str, Mapping[int, str]]:
+    """Return SOP class UID -> tag -> Type at the top level (PS3.3); absent means Type 3 or not in the IOD."""
+    found = {}
+    for row in _rows("iod_types.csv"):
+        pairs = (pair.split("=") for pair in row["types"].split())
+        found[row["sop_class_uid"]] = {int(tag, 16): kind for tag, kind in pairs}
+    return found
+
+
+@cache
+def last_attributes() -> Mapping[str, int]:
+    """Return SOP class UID -> tag of the highest attribute that every valid object has at its top level.
+
+    Pixel Data stands for Float Pixel Data and Double Float Pixel Data as well.
+    """
+    return {row["sop_class_uid"]: int(row["last"], 16) for row in _rows("iod_types.csv")}
+
+
+@cache
+def sop_classes() -> Mapping[str, str]:
+    """Return SOP class UID -> name of every Storage SOP class."""
+    return {row["sop_class_uid"]: row["name"] for row in _rows("iod_types.csv")}
+
+
+@cache
+def nested_types() -> Mapping[tuple[int, int], str]:
+    """Return (tag of the sequence, tag) -> Type in its items (PS3.3)."""
+    return {(int(parent, 16), int(tag, 16)): kind for parent, tag, kind in _lines("nested_types.csv")}
+
+
+@cache
+def method_codes() -> Mapping[str, tuple[str, str]]:
+    """Return option -> (code value, code meaning) of PS3.16 CID 7050."""
+    return {row["option"]: (row["code_value"], row["code_meaning"]) for row in _rows("method_codes.csv")}
+
+
+@cache
+def safe_private() -> Mapping[tuple[int, str, int], str]:
+    """Return (group, private creator, low byte of the element) -> VR of PS3.15 Table E.3.10-1."""
+    return {
+        (int(row["group"], 16), row["private_creator"].strip(), int(row["element"], 16)): row["vr"]
+        for row in _rows("safe_private.csv")
+    }
+
+
+@cache
+def registered_uids() -> Mapping[str, str]:
+    """Return UID -> kind of every UID that PS3.6 Annex A registers."""
+    return {uid: kind for uid, kind in _lines("registered_uids.csv")}

@@ -1,0 +1,262 @@
+"""Write a file so that it is there as a whole or not at all, and never in place of another one."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import secrets
+import shutil
+from collections.abc import Iterable
+from enum import Enum
+from pathlib import Path
+from typing import Final
+
+from .encoding.source import Source
+from .errors import Quarantined, Reason
+from .rebuild import Piece, Range
+
+__all__ = ["Durability", "Outcome", "Storage"]
+
+_BUFFER: Final = 1 << 20
+_SAMPLE: Final = 1 << 20
+_TEMPORARY: Final = ".dicomshield-"
+
+
+class Durability(Enum):
+    """When written files are forced to the disk: never, once a batch, or each before it gets its name."""
+
+    NONE = "none"
+    BATCH = "batch"
+    FILE = "file"
+
+
+class Outcome(Enum):
+    """What `Storage.write` found at the place."""
+
+    NEW = "new"
+    SAME = "same"
+
+
+class Storage:
+    """An output folder.
+
+    A file is written without a name (``O_TMPFILE``) and then linked under its own, so a killed process leaves
+    nothing behind. Where the file system cannot do that, it is written in a locked folder of this
+    process, which the next run removes.
+
+    Parameters
+    ----------
+    folder : path-like
+    durability : Durability
+    unnamed : bool
+        Try ``O_TMPFILE`` first.
+    """
+
+    def __init__(
+        self, folder: str | os.PathLike[str], durability: Durability = Durability.NONE, *, unnamed: bool = True
+    ) -> None:
+        self.folder = os.fspath(folder)
+        self._durability = durability
+        self._unnamed = unnamed and hasattr(os, "O_TMPFILE")
+        self._folders: set[str] = set()
+        self._scratch: _Scratch | None = None
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_folders": set(), "_scratch": None}
+
+    def write(self, name: str, source: Source, pieces: Iterable[Piece]) -> Outcome:
+        """Write ``pieces`` under ``name``.
+
+        Parameters
+        ----------
+        name : str
+            Relative path with ``/``.
+        source : Source
+            Where ranges come from.
+        pieces : iterable of Piece
+
+        Raises
+        ------
+        Quarantined
+            COLLISION if another content has the name already, DISK if it cannot be written, CHANGED or
+            TRUNCATED if the source does not give what it had.
+        """
+        path = f"{self.folder}/{name}"
+        parent = path.rpartition("/")[0]
+        pieces = list(pieces)
+        try:
+            if parent not in self._folders:
+                os.makedirs(parent, exist_ok=True)
+                self._folders.add(parent)
+            try:
+                self._create(path, parent, source, pieces)
+            except FileExistsError:
+                if not _same(path, source, pieces):
+                    raise Quarantined(Reason.COLLISION) from None
+                return Outcome.SAME
+        except OSError as error:
+            self._folders.discard(parent)
+            raise Quarantined(Reason.DISK, f"write failed: {error.strerror}") from None
+        return Outcome.NEW
+
+    def settle(self) -> None:
+        """End a batch: force it to the disk if that was asked for."""
+        if self._durability is Durability.BATCH:
+            os.sync()
+
+    def close(self) -> None:
+        """Remove this process's scratch folder, if it needed one."""
+        if self._scratch is not None:
+            self._scratch.close()
+            self._scratch = None
+
+    def remove_leftovers(self) -> None:
+        """Remove what killed processes left in their scratch folders."""
+        with contextlib.suppress(FileNotFoundError), os.scandir(self.folder) as entries:
+            for entry in entries:
+                if entry.name.startswith(_TEMPORARY) and entry.is_dir(follow_symlinks=False):
+                    _Scratch.remove_if_abandoned(entry.path)
+
+    def _create(self, path: str, parent: str, source: Source, pieces: list[Piece]) -> None:
+        if os.path.lexists(path):
+            raise FileExistsError
+        if self._unnamed:
+            try:
+                fd = os.open(parent, os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC, 0o644)
+            except OSError as error:
+                if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT):
+                    raise
+                self._unnamed = False
+            else:
+                try:
+                    self._fill(fd, source, pieces)
+                    # src_dir_fd makes Python call linkat, which alone follows the link in /proc
+                    os.link(f"/proc/self/fd/{fd}", path, src_dir_fd=fd, follow_symlinks=True)
+                    return
+                except FileNotFoundError:
+                    # no /proc here
+                    self._unnamed = False
+                finally:
+                    os.close(fd)
+        self._create_named(path, source, pieces)
+
+    def _create_named(self, path: str, source: Source, pieces: list[Piece]) -> None:
+        if self._scratch is None:
+            self._scratch = _Scratch(self.folder)
+        temporary = f"{self._scratch.folder}/{secrets.token_hex(8)}"
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        try:
+            try:
+                self._fill(fd, source, pieces)
+            finally:
+                os.close(fd)
+            try:
+                os.link(temporary, path)
+            except OSError as error:
+                if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK):
+                    raise
+                # no hard links here, as on FAT: the name was free a moment ago
+                os.rename(temporary, path)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
+
+    def _fill(self, fd: int, source: Source, pieces: list[Piece]) -> None:
+        batch: list[bytes] = []
+        for piece in pieces:
+            if isinstance(piece, bytes):
+                batch.append(piece)
+            elif source.fd is None:
+                batch.append(source.slice(piece.start, piece.end))
+            else:
+                _write(fd, b"".join(batch))
+                batch.clear()
+                _copy(source, fd, piece)
+        _write(fd, b"".join(batch))
+        if not source.unchanged():
+            raise Quarantined(Reason.CHANGED)
+        if self._durability is Durability.FILE:
+            os.fsync(fd)
+
+
+class _Scratch:
+    """A folder of this process inside the output folder, locked as long as the process lives."""
+
+    def __init__(self, parent: str) -> None:
+        self.folder = f"{parent}/{_TEMPORARY}{secrets.token_hex(8)}"
+        os.mkdir(self.folder, 0o700)
+        self._fd = os.open(self.folder, os.O_RDONLY | os.O_CLOEXEC)
+        fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def close(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+        os.close(self._fd)
+
+    @staticmethod
+    def remove_if_abandoned(folder: str) -> None:
+        with contextlib.suppress(OSError):
+            fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(fd)
+
+
+def _write(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def _copy(source: Source, fd: int, piece: Range) -> None:
+    """Copy a range by the kernel if it can, else through one buffer."""
+    at, left = piece.start, piece.end - piece.start
+    assert source.fd is not None  # noqa: S101 - objects in memory have no ranges to copy
+    by_kernel = hasattr(os, "copy_file_range")
+    while left > 0:
+        if by_kernel:
+            try:
+                done = os.copy_file_range(source.fd, fd, left, at)
+            except OSError as error:
+                if error.errno not in (errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):
+                    raise
+                by_kernel = False
+                continue
+        else:
+            data = source.window(at, min(left, _BUFFER))
+            _write(fd, data)
+            done = len(data)
+        if done == 0:
+            raise Quarantined(Reason.CHANGED)
+        at += done
+        left -= done
+
+
+def _same(path: str, source: Source, pieces: list[Piece]) -> bool:
+    """Compare with a file that is there: its size, all that is not a range, and both ends of each range."""
+    try:
+        with Source.open(path) as there:
+            at = 0
+            for piece in pieces:
+                length = len(piece) if isinstance(piece, bytes) else piece.end - piece.start
+                ends = {(0, min(length, _SAMPLE)), (max(0, length - _SAMPLE), length)}
+                if isinstance(piece, bytes):
+                    ends = {(0, length)}
+                for start, stop in ends:
+                    new = piece[start:stop] if isinstance(piece, bytes) else source.slice(
+                        piece.start + start, piece.start + stop
+                    )
+                    if there.window(at + start, stop - start) != new:
+                        return False
+                at += length
+            return at == there.size
+    except Quarantined:
+        return False
+
+
+def path_of(folder: str, name: str) -> Path:
+    """Return the path of a released object."""
+    return Path(folder, *name.split("/"))
