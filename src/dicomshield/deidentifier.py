@@ -7,25 +7,26 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import cached_property
+from itertools import chain
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 
 from ._version import __version__
 from .encoding.container import Container, deflate, normalise, unpack
-from .encoding.scan import PIXEL_TAGS, Element, Scan, tag_name
+from .encoding.scan import PIXEL_DATA, PIXEL_TAGS, Element, Scan, tag_name
 from .encoding.source import Source
 from .encoding.write import element, file_meta, item
 from .errors import PolicyError, Quarantined, Reason
 from .evidence import residual
 from .evidence.report import Report
 from .finders.burned_in import suspicion
-from .identity.known import known_spellings
+from .identity.known import known_spellings, uid_spellings
 from .identity.project import Project
-from .identity.pseudonym import PatientList, Pseudonymizer
+from .identity.pseudonym import Patient, PatientList, Pseudonymizer
 from .pixels.layout import native_length
 from .profile import FACTS, Action, ActionTable, Option, Profile
-from .rebuild import ENCAPSULATED_DOCUMENT, Piece, Range, Rebuilt, rebuild
+from .rebuild import ENCAPSULATED_DOCUMENT, Piece, Range, Rebuilder, Rebuilt
 from .standard import tables
 from .storage import Durability, Outcome, Storage
 
@@ -93,6 +94,7 @@ class Deidentifier:
         )
         self.verify_fully = verify_fully
         self.durability = durability
+        self._current: tuple[object, Rebuilder] | None = None
 
     def __call__(self, dataset: Dataset) -> Dataset:
         """De-identify a pydicom data set; its ``report`` attribute is the `Report`.
@@ -182,12 +184,13 @@ class Deidentifier:
             *(_text(header.get(tag, b"")) for tag in (0x00100020, 0x00100021)), _uid(header, _STUDY)
         )
         claims, codes, markers = self._markers[container.explicit]
-        rebuilt = rebuild(
-            container, scan, table, patient, self.pseudonymizer,
-            charset=header.get(0x00080005, b""), insert=markers, codes=codes,
-            pixel_length=_pixel_length(scan, header),
-        )  # fmt: skip
-        report.changes, report.dropped, report.claims = rebuilt.changes, rebuilt.dropped, claims
+        rebuilder = self._rebuilder(table, patient, header.get(0x00080005, b""), container.explicit)
+        rebuilt = rebuilder.rebuild(
+            container, scan, insert=markers, codes=codes, pixel_length=_pixel_length(scan, header)
+        )
+        report.parts = tuple(outcome.changes for outcome in rebuilt.outcomes)
+        report.dropped = rebuilt.dropped + sum(outcome.dropped for outcome in rebuilt.outcomes)
+        report.claims = claims
         report.patient = patient.pseudonym
         report.study, report.series, report.instance = (
             self._new_uid(table, tag, header[tag]) for tag in (_STUDY, _SERIES, _INSTANCE)
@@ -240,6 +243,13 @@ class Deidentifier:
             raise Quarantined(Reason.BURNED_IN, why)
         report.pixels = f"kept, trusted by policy: {why}" if why else "kept"
 
+    def _rebuilder(self, table: ActionTable, patient: Patient, charset: bytes, explicit: bool) -> Rebuilder:
+        """Return the rebuilder of the series at hand, which remembers what the objects share."""
+        key = (table, patient, charset, explicit)
+        if self._current is None or self._current[0] != key:
+            self._current = key, Rebuilder(table, patient, self.pseudonymizer, charset)
+        return self._current[1]
+
     def _new_uid(self, table: ActionTable, tag: int, raw: bytes) -> str:
         action = table.decide(tag, b"UI").action
         new = self.pseudonymizer.uid(raw) if action is Action.UID else raw
@@ -254,7 +264,9 @@ class Deidentifier:
         return _markers_of(self.profile, explicit=False), _markers_of(self.profile, explicit=True)
 
     def __getstate__(self) -> dict[str, object]:
-        return {key: value for key, value in self.__dict__.items() if key != "_markers"}
+        state = {**self.__dict__, "_current": None}
+        state.pop("_markers", None)
+        return state
 
 
 _Markers = tuple[tuple[str, ...], bytes, list[tuple[int, bytes]]]
@@ -289,36 +301,36 @@ def _markers_of(profile: Profile, *, explicit: bool) -> _Markers:
 
 def _header(source: Source, scan: Scan) -> dict[int, bytes]:
     """Return the values of the attributes the main job reads; a long one is only said to be there."""
+    slice_, facts = source.slice, FACTS
     return {
-        noted.tag: source.slice(noted.value, noted.end) if noted.end - noted.value <= _VALUE else b""
+        noted[0]: slice_(noted[3], noted[4]) if noted[4] - noted[3] <= _VALUE else b""
         for noted in scan.elements
-        if isinstance(noted, Element) and noted.tag in FACTS
+        if noted[0] in facts and type(noted) is Element
     }
 
 
 def _overlay_in_pixels(source: Source, scan: Scan) -> bool:
     """Tell whether an overlay lies in bits of Pixel Data (PS3.3 C.9.2: Overlay Bit Position, retired)."""
     return any(
-        isinstance(noted, Element)
-        and noted.tag & 0xFF00FFFF == 0x60000102
-        and source.slice(noted.value, min(noted.end, noted.value + 2)) != b"\0\0"
+        source.slice(noted.value, min(noted.end, noted.value + 2)) != b"\0\0"
         for noted in scan.elements
+        if noted[0] & 0xFF00FFFF == 0x60000102 and type(noted) is Element
     )
 
 
 def _pixel_length(scan: Scan, header: dict[int, bytes]) -> int | None:
     """Return the bytes of native Pixel Data that are frames; hold back what the header does not explain."""
-    for noted in scan.elements:
-        if isinstance(noted, Element) and noted.tag == 0x7FE00010 and noted.defined:
-            expected, found = native_length(header), noted.end - noted.value
-            if expected is None:
-                raise Quarantined(Reason.INCOMPLETE, "nothing tells the length of Pixel Data")
-            if found < expected:
-                raise Quarantined(Reason.TRUNCATED, "Pixel Data are shorter than the header says")
-            if found > 2 * expected + 1:
-                raise Quarantined(Reason.MALFORMED, "Pixel Data hold more than the header says")
-            return expected
-    return None
+    pixels = next((noted for noted in reversed(scan.elements) if noted[0] == PIXEL_DATA), None)
+    if not isinstance(pixels, Element) or not pixels.defined:
+        return None
+    expected, found = native_length(header), pixels.end - pixels.value
+    if expected is None:
+        raise Quarantined(Reason.INCOMPLETE, "nothing tells the length of Pixel Data")
+    if found < expected:
+        raise Quarantined(Reason.TRUNCATED, "Pixel Data are shorter than the header says")
+    if found > 2 * expected + 1:
+        raise Quarantined(Reason.MALFORMED, "Pixel Data hold more than the header says")
+    return expected
 
 
 def _search(source: Source, rebuilt: Rebuilt, name: str) -> None:
@@ -329,11 +341,13 @@ def _search(source: Source, rebuilt: Rebuilt, name: str) -> None:
     Quarantined
         RESIDUAL, with what kinds of values were found and how they would have gone out.
     """
-    known = known_spellings(tuple(dict.fromkeys(rebuilt.harvest)))
-    pieces = rebuilt.pieces
-    data = b"".join(piece for piece in pieces if isinstance(piece, bytes))
-    findings = residual.search(data, known, written=Counter(rebuilt.written_dates))
-    findings += residual.search(name.encode(), known, where="file name")
+    outcomes, pieces = rebuilt.outcomes, rebuilt.pieces
+    known = known_spellings(tuple([outcome.harvest for outcome in outcomes if outcome.harvest]))
+    uids = dict.fromkeys(chain.from_iterable([outcome.uids for outcome in outcomes]))
+    known += tuple(chain.from_iterable(map(uid_spellings, uids)))
+    written = Counter(chain.from_iterable(outcome.dates for outcome in outcomes))
+    data = b"".join([piece for piece in pieces if isinstance(piece, bytes)])
+    findings = residual.search(b"%b\n%b" % (name.encode(), data), known, written=written)
     for piece in pieces:
         if isinstance(piece, Range) and piece != rebuilt.pixels:
             for at in range(piece.start, piece.end, _SEARCH):

@@ -58,18 +58,18 @@ class Reason(Enum):
 
 
 class Finding(NamedTuple):
-    """One thing a check found: what kind, and where; never the value.
+    """What a check found, by kind; never the value, nor the place, which could be a value itself.
 
     Attributes
     ----------
     kind : str
-        ``"name"``, ``"identifier"``, ``"date"``, ``"uid"``, ``"contact"``, ``"institution"``, ``"structure"``.
-    where : str
-        Tag path, ``"file name"`` or ``"bytes"``.
+        ``"name"``, ``"identifier"``, ``"date"``, ``"uid"``, ``"contact"`` or ``"institution"``.
+    spellings : int
+        How many different spellings of known values of this kind.
     """
 
     kind: str
-    where: str
+    spellings: int
 
 
 class Quarantined(DicomShieldError):
@@ -81,7 +81,7 @@ class Quarantined(DicomShieldError):
     detail : str
         A sentence without values: tags, keywords, lengths, counts.
     findings : tuple of Finding
-        What the residual check found, by kind and place.
+        What the residual check found.
     """
 
     def __init__(self, reason: Reason, detail: str = "", findings: tuple[Finding, ...] = ()) -> None:

@@ -15,11 +15,11 @@ from .encoding.container import Container
 from .encoding.scan import PIXEL_TAGS, Dropped, Element, Item, Scan
 from .encoding.source import Source
 from .encoding.write import element, item, sequence
-from .identity.known import Harvest, kind_of
+from .identity.known import Harvest, Shared, kind_of, shared
 from .identity.pseudonym import Patient, Pseudonymizer
-from .profile import METHOD_CODES, Action, ActionTable, vr_of
+from .profile import METHOD_CODES, Action, ActionTable, Decision, vr_of
 
-__all__ = ["Change", "Piece", "Range", "Rebuilt", "rebuild"]
+__all__ = ["Change", "Outcome", "Piece", "Range", "Rebuilder", "Rebuilt"]
 
 
 class Range(NamedTuple):
@@ -31,9 +31,12 @@ class Range(NamedTuple):
 
 Piece = bytes | Range
 Edit = tuple[int, int, bytes]
-"""Source bytes ``start`` to ``end`` give way to these."""
+"""Bytes ``start`` to ``end`` give way to these."""
 
 _LONG_RUN: Final = 1 << 16
+_MEMO: Final = 1 << 12
+_OPEN_ITEM: Final = b"\xfe\xff\x00\xe0\xff\xff\xff\xff"
+_TEMPORAL: Final = frozenset({b"DA", b"DT", b"TM"})
 
 
 class Change(NamedTuple):
@@ -50,6 +53,32 @@ class Change(NamedTuple):
     action: Action
 
 
+class Outcome(NamedTuple):
+    """What became of one top-level element and of all it holds.
+
+    Attributes
+    ----------
+    new : bytes or None
+        The encoding that takes its place; ``None`` if it stays as it is.
+    changes : Shared of Change
+    harvest : Shared of Harvest
+        Values of the patient that go with it, other than UIDs.
+    uids : tuple of bytes
+        UIDs that go with it.
+    dates : tuple of bytes
+        Dates written in it.
+    dropped : int
+        Elements removed unseen.
+    """
+
+    new: bytes | None
+    changes: Shared[Change]
+    harvest: Shared[Harvest]
+    uids: tuple[bytes, ...]
+    dates: tuple[bytes, ...]
+    dropped: int
+
+
 class Rebuilt(NamedTuple):
     """The new data set.
 
@@ -58,178 +87,251 @@ class Rebuilt(NamedTuple):
     pieces : list of Piece
     pixels : Range or None
         The range of pixel data among the pieces, which no residual check reads.
-    changes : list of Change
+    outcomes : list of Outcome
+        Of the top-level elements that were decided about, in file order.
     dropped : int
-        How many elements went unseen: private ones, group lengths, padding.
-    harvest : list of Harvest
-    written_dates : list of bytes
-        Dates this rewrite wrote.
+        How many top-level elements went unseen: private ones, group lengths, padding.
     """
 
     pieces: list[Piece]
     pixels: Range | None
-    changes: list[Change]
+    outcomes: list[Outcome]
     dropped: int
-    harvest: list[Harvest]
-    written_dates: list[bytes]
 
 
-def rebuild(
-    container: Container,
-    scan: Scan,
-    table: ActionTable,
-    patient: Patient,
-    pseudonymizer: Pseudonymizer,
-    *,
-    charset: bytes = b"",
-    insert: Iterable[tuple[int, bytes]] = (),
-    codes: bytes = b"",
-    pixel_length: int | None = None,
-) -> Rebuilt:
-    """Carry out the decisions of an action table.
+class Rebuilder:
+    """Carries out the decisions of one action table for one patient and character set.
+
+    What becomes of an element depends on nothing but its bytes then, so it is remembered: the objects of a
+    series share most of theirs.
 
     Parameters
     ----------
-    container, scan
-        The original and what was noted in it.
     table : ActionTable
     patient : Patient
     pseudonymizer : Pseudonymizer
     charset : bytes
-        Specific Character Set of the original.
-    insert : iterable of (tag, encoded element)
-        New top-level elements; the table must remove any of that tag in the original.
-    codes : bytes
-        Encoded items to add to the De-identification Method Code Sequence, whose earlier items stay.
-    pixel_length : int, optional
-        Bytes of native Pixel Data that are frames; what follows them goes.
+        Specific Character Set of the data set.
     """
-    work = _Work(container.source, table, patient, pseudonymizer)
-    edits = work.level(scan.elements, (), charset)
-    pixels = _pixel_range(scan, pixel_length)
-    if pixels and pixel_length is not None:
-        edits += _shortened(container.source, scan, pixels)
-    codes = work.method_codes(scan, codes, explicit=container.explicit)
-    edits += _inserted(container.source, scan, sorted([*insert, (METHOD_CODES, codes)]))
-    edits.sort(key=lambda edit: edit[:2])
-    pieces = list(_apply(container.source, container.start, scan.end, edits, pixels))
-    return Rebuilt(pieces, pixels, work.changes, work.dropped, work.harvest, work.dates)
+
+    def __init__(self, table: ActionTable, patient: Patient, pseudonymizer: Pseudonymizer, charset: bytes) -> None:
+        self.table, self.patient, self.pseudonymizer, self.charset = table, patient, pseudonymizer, charset
+        self._memo: dict[bytes, Outcome] = {}
+
+    def rebuild(
+        self,
+        container: Container,
+        scan: Scan,
+        *,
+        insert: Iterable[tuple[int, bytes]] = (),
+        codes: bytes = b"",
+        pixel_length: int | None = None,
+    ) -> Rebuilt:
+        """Build the new data set.
+
+        Parameters
+        ----------
+        container, scan
+            The original and what was noted in it.
+        insert : iterable of (tag, encoded element)
+            New top-level elements in tag order; the table must remove any of that tag in the original.
+        codes : bytes
+            Encoded items to add to the De-identification Method Code Sequence, whose earlier items stay.
+        pixel_length : int, optional
+            Bytes of native Pixel Data that are frames; what follows them goes.
+        """
+        source, memo = container.source, self._memo
+        head, known = source.head, len(source.head)
+        outcomes: list[Outcome] = []
+        edits: list[Edit] = []
+        private: list[Element] = []
+        dropped, earlier = 0, b""
+        for noted in scan.elements:
+            if type(noted) is Dropped:
+                edits.append((noted.start, noted.end, b""))
+                dropped += noted.count
+                continue
+            tag, _, start, _, end, _, _, items = noted
+            if tag >> 16 & 1:
+                private.append(noted)
+                continue
+            if end - start > _LONG_RUN:
+                outcome = self._long(source, noted)
+            else:
+                raw = head[start:end] if end <= known else source.slice(start, end)
+                outcome = memo.get(raw) or self._remember(raw, noted)
+            if tag == METHOD_CODES and items is not None:
+                earlier = _Work(self, source.slice(start, end)).content(noted)
+            if outcome.new is not None:
+                edits.append((start, end, outcome.new))
+            if outcome.changes or outcome.dropped:
+                outcomes.append(outcome)
+        self._private(source, private, edits, outcomes)
+        pixels = _pixel_range(scan, pixel_length)
+        if pixels and pixel_length is not None:
+            edits += _shortened(source, scan, pixels)
+        method = element(METHOD_CODES, b"SQ", earlier + codes, explicit=container.explicit)
+        edits += _inserted(source, scan, sorted([*insert, (METHOD_CODES, method)] if earlier or codes else insert))
+        edits.sort()
+        pieces = list(_apply(source, container.start, scan.end, edits, pixels))
+        return Rebuilt(pieces, pixels, outcomes, dropped)
+
+    def _remember(self, raw: bytes, noted: Element) -> Outcome:
+        if len(self._memo) > _MEMO:
+            self._memo.clear()
+        outcome = self._memo[raw] = _Work(self, raw).outcome(noted)
+        return outcome
+
+    def _long(self, source: Source, noted: Element) -> Outcome:
+        """Decide about an element too long to be remembered; only a sequence is read for that."""
+        if noted.items is not None:
+            return _Work(self, source.slice(noted.start, noted.end)).outcome(noted)
+        head = source.slice(noted.start, noted.value)
+        return _Work(self, head).outcome(noted._replace(end=noted.value))
+
+    def _private(
+        self, source: Source, private: list[Element], edits: list[Edit], outcomes: list[Outcome]
+    ) -> None:
+        """Decide about private top-level elements, which depend on what reserves their block."""
+        blocks: _Blocks = {}
+        for noted in private:
+            work = _Work(self, source.slice(noted.start, noted.end))
+            for begin, end, new in work.private(_relative(noted), (), self.charset, blocks):
+                edits.append((noted.start + begin, noted.start + end, new))
+            block = blocks.get((noted.tag >> 16, noted.tag & 0xFFFF))
+            if block is not None:
+                block.edit = noted.start, noted.end, b""
+            outcomes.append(work.done(None))
+        edits += [block.edit for block in blocks.values() if not block.used]
 
 
 class _Work:
-    """One object being rebuilt: what its levels share."""
+    """One top-level element being decided about; ``raw`` is its encoding, offsets are in it."""
 
-    def __init__(
-        self, source: Source, table: ActionTable, patient: Patient, pseudonymizer: Pseudonymizer
-    ) -> None:
-        self.source, self.table, self.patient, self.pseudonymizer = source, table, patient, pseudonymizer
+    def __init__(self, rebuilder: Rebuilder, raw: bytes) -> None:
+        self.rebuilder, self.raw = rebuilder, raw
         self.changes: list[Change] = []
         self.harvest: list[Harvest] = []
+        self.uids: list[bytes] = []
         self.dates: list[bytes] = []
         self.dropped = 0
 
-    def level(self, elements: Iterable[Element | Dropped], path: tuple[int, ...], charset: bytes) -> list[Edit]:
+    def outcome(self, noted: Element) -> Outcome:
+        """Decide about the element."""
+        edits = self.level((_relative(noted),), (), self.rebuilder.charset)
+        return self.done(edits[0][2] if edits else None)
+
+    def done(self, new: bytes | None) -> Outcome:
+        return Outcome(
+            new, shared(self.changes), shared(self.harvest), tuple(self.uids), tuple(self.dates), self.dropped
+        )
+
+    def level(self, elements: Iterable[Element | Dropped], path: _Path, charset: bytes) -> list[Edit]:
         """Decide about the noted elements of one level and return what takes their place."""
         edits: list[Edit] = []
+        blocks: _Blocks = {}
         parent = path[-1] if path else 0
-        decide, change, slice_ = self.table.decide, self.changes.append, self.source.slice
-        blocks: dict[tuple[int, int], _Block] = {}
         for noted in elements:
             if isinstance(noted, Dropped):
                 self.dropped += noted.count
                 edits.append((noted.start, noted.end, b""))
-                continue
-            tag, vr, start, value, end, explicit, _, items = noted
-            if tag >> 16 & 1:
-                edits += self._private(noted, path, charset, blocks)
-                continue
-            action, fallback, _ = decide(tag, vr, parent)
-            if action is Action.KEEP:
-                if items:
-                    new = self._items(noted, path, charset)
-                    if new is not None:
-                        edits.append((start, end, new))
-                elif tag == 0x00080005 and path:
-                    charset = slice_(value, end)
-                continue
-            if items is not None:
-                if action is Action.SHIFT or action is Action.UID:
-                    action = fallback
-                change(Change((*path, tag), action))
-                self._harvest_items(items, charset)
-                edits.append((start, end, self._new_sequence(noted, action)))
-                continue
-            if vr == b"UN":
-                vr = vr_of(tag)
-            raw = slice_(value, end) if end - value < _LONG_RUN else b""
-            new_value, action = self._value(tag, vr, raw, action, fallback)
-            if raw and action is not Action.KEEP and (kind := kind_of(tag, vr)):
-                self.harvest.append(Harvest(kind, raw, charset))
-            change(Change((*path, tag), action))
-            new = b"" if new_value is None else element(tag, vr, new_value, explicit=explicit)
-            edits.append((start, end, new))
+            elif noted.tag >> 16 & 1:
+                edits += self.private(noted, path, charset, blocks)
+            else:
+                decision = self.rebuilder.table.decide(noted.tag, noted.vr, parent)
+                if noted.items is not None:
+                    new = self.sequence(noted, decision, path, charset)
+                else:
+                    new = self.leaf(noted, decision, path, charset)
+                    if noted.tag == 0x00080005 and path:
+                        charset = self.raw[noted.value : noted.end]
+                if new is not None:
+                    edits.append((noted.start, noted.end, new))
         return edits + [block.edit for block in blocks.values() if not block.used]
 
-    def _items(self, noted: Element, path: tuple[int, ...], charset: bytes) -> bytes | None:
+    def leaf(self, noted: Element, decision: Decision, path: _Path, charset: bytes) -> bytes | None:
+        """Return the encoding that takes an element's place, ``None`` if it stays."""
+        tag, vr = noted.tag, noted.vr
+        if decision.action is Action.KEEP:
+            return None
+        if vr == b"UN":
+            vr = vr_of(tag)
+        raw = self.raw[noted.value : noted.end]
+        new, action = self.value(tag, vr, raw, decision.action, decision.fallback)
+        if action is not Action.KEEP:
+            self.learn_value(tag, vr, raw, charset)
+        self.changes.append(Change((*path, tag), action))
+        return b"" if new is None else element(tag, vr, new, explicit=noted.explicit)
+
+    def sequence(self, noted: Element, decision: Decision, path: _Path, charset: bytes) -> bytes | None:
+        """Return the encoding that takes a sequence's place, ``None`` if it stays."""
+        if decision.action is Action.KEEP:
+            return self.items(noted, path, charset)
+        action = decision.action
+        if action not in (Action.EMPTY, Action.DUMMY, Action.REWRITE):
+            action = Action.REMOVE if action is Action.REMOVE else decision.fallback
+        self.changes.append(Change((*path, noted.tag), action))
+        self.learn(noted.items or (), charset)
+        if action is Action.EMPTY:
+            return sequence(noted.tag, explicit=noted.explicit)
+        if action is Action.DUMMY:
+            return sequence(noted.tag, _dummy_item(noted.tag, noted.explicit), explicit=noted.explicit)
+        return b""
+
+    def items(self, noted: Element, path: _Path, charset: bytes) -> bytes | None:
         """Rewrite a kept sequence, in the form of lengths it came in; ``None`` if nothing in it changes."""
         body: list[bytes] = []
-        source, at, inside = self.source, noted.value, (*path, noted.tag)
+        raw, at, inside = self.raw, noted.value, (*path, noted.tag)
         for one in noted.items or ():
             edits = self.level(one.elements, inside, charset)
-            if not edits:
-                continue
-            edits.sort(key=lambda edit: edit[:2])
-            content = b"".join(_bytes(source, _apply(source, one.start + 8, one.end, edits, None)))
-            body.append(source.slice(at, one.start))
-            body.append(item(content) if one.defined else b"\xfe\xff\x00\xe0\xff\xff\xff\xff" + content)
-            at = one.end
+            if edits:
+                edits.sort()
+                content = _edited(raw, one.start + 8, one.end, edits)
+                body.append(raw[at : one.start])
+                body.append(item(content) if one.defined else _OPEN_ITEM + content)
+                at = one.end
         if not body:
             return None
-        body.append(source.slice(at, noted.end))
+        body.append(raw[at : noted.end])
         vr = noted.vr if noted.explicit else b"SQ"
         return element(noted.tag, vr, b"".join(body), explicit=noted.explicit, undefined=not noted.defined)
 
-    def _new_sequence(self, noted: Element, action: Action) -> bytes:
-        if action is Action.REMOVE or action is Action.REWRITE:
-            return b""
-        items = () if action is Action.EMPTY else (_dummy_item(noted.tag, noted.explicit),)
-        return sequence(noted.tag, *items, explicit=noted.explicit)
+    def content(self, noted: Element) -> bytes:
+        """Return the encoded items of a top-level sequence, by the rules, without a delimiter."""
+        new = self.items(_relative(noted), (), self.rebuilder.charset) or self.raw
+        return new[noted.value - noted.start : None if noted.defined else -8]
 
-    def _harvest_items(self, items: Iterable[Item], charset: bytes) -> None:
-        """Learn from what goes with its sequence: former names, other identifiers."""
+    def learn(self, items: Iterable[Item], charset: bytes) -> None:
+        """Harvest from what goes with its sequence: former names, other identifiers."""
         for one in items:
             for noted in one.elements:
-                if not isinstance(noted, Element):
+                if isinstance(noted, Dropped):
                     continue
                 if noted.items is not None:
-                    self._harvest_items(noted.items, charset)
-                elif self.table.decide(noted.tag, noted.vr).action is Action.KEEP:
-                    # what stays at the top level may be found there
-                    continue
-                elif (kind := kind_of(noted.tag, noted.vr)) and noted.end - noted.value < _LONG_RUN:
-                    raw = self.source.slice(noted.value, noted.end)
-                    self.harvest.append(Harvest(kind, raw, charset))
+                    self.learn(noted.items, charset)
+                # what stays at the top level may be found there
+                elif self.rebuilder.table.decide(noted.tag, noted.vr).action is not Action.KEEP:
+                    self.learn_value(noted.tag, noted.vr, self.raw[noted.value : noted.end], charset)
 
-    def method_codes(self, scan: Scan, codes: bytes, *, explicit: bool) -> bytes:
-        """Encode the De-identification Method Code Sequence: what it held, by the rules, and new items."""
-        earlier = b""
-        for noted in scan.elements:
-            if isinstance(noted, Element) and noted.tag == METHOD_CODES and noted.items is not None:
-                whole = self._items(noted, (), b"") or self.source.slice(noted.start, noted.end)
-                earlier = whole[noted.value - noted.start : None if noted.defined else -8]
-        return element(METHOD_CODES, b"SQ", earlier + codes, explicit=explicit)
+    def learn_value(self, tag: int, vr: bytes, raw: bytes, charset: bytes) -> None:
+        kind = kind_of(tag, vr) if len(raw) < _LONG_RUN else None
+        if kind == "uid":
+            self.uids.append(raw)
+        elif kind:
+            # the time of day of a DT is nobody's, and differs from object to object
+            self.harvest.append(Harvest(kind, raw[:8] if vr == b"DT" else raw, charset))
 
-    def _value(
+    def value(
         self, tag: int, vr: bytes, raw: bytes, action: Action, fallback: Action
     ) -> tuple[bytes | None, Action]:
         """Return the new value, ``None`` to remove the element, and what was done in the end."""
         if action is Action.SHIFT or action is Action.SHIFT_DEVICE:
-            days = self.patient.days if action is Action.SHIFT else self.pseudonymizer.device_days
-            if vr in (b"DA", b"DT", b"TM"):
-                new = self.pseudonymizer.shifted(vr, raw, days)
-                if new is not None:
-                    self.dates.append(new)
-                    return new, action
+            pseudonymizer = self.rebuilder.pseudonymizer
+            days = self.rebuilder.patient.days if action is Action.SHIFT else pseudonymizer.device_days
+            new = pseudonymizer.shifted(vr, raw, days) if vr in _TEMPORAL else None
+            if new is not None:
+                self.dates += new.split(b"\\")
+                return new, action
             action = fallback
         elif action is Action.CAP_AGE:
             capped = _capped_age(raw)
@@ -241,52 +343,47 @@ class _Work:
         if action is Action.EMPTY:
             return b"", action
         if action is Action.UID:
-            return self.pseudonymizer.uid(raw), action
+            return self.rebuilder.pseudonymizer.uid(raw), action
         if action is Action.PSEUDONYM:
-            return self.patient.pseudonym.encode(), action
+            return self.rebuilder.patient.pseudonym.encode(), action
         return _dummy(tag, vr), action
 
-    def _private(
-        self, noted: Element, path: tuple[int, ...], charset: bytes, blocks: dict[tuple[int, int], _Block]
-    ) -> list[Edit]:
+    def private(self, noted: Element, path: _Path, charset: bytes, blocks: _Blocks) -> list[Edit]:
         """Keep a private element that is known to be safe; its creator stays if it reserves for one."""
         group, number = noted.tag >> 16, noted.tag & 0xFFFF
         if 0x10 <= number <= 0xFF:
-            name = self.source.slice(noted.value, noted.end).decode("latin-1").strip(" \0")
+            name = self.raw[noted.value : noted.end].decode("latin-1").strip(" \0")
             blocks[group, number] = _Block(name, (noted.start, noted.end, b""))
             return []
         block = blocks.get((group, number >> 8))
-        edit = None if block is None else self._safe_private(noted, path, charset, block)
-        if block is None or edit is None:
+        edits = None if block is None else self.safe_private(noted, path, charset, block)
+        if block is None or edits is None:
             self.dropped += 1
             return [(noted.start, noted.end, b"")]
         block.used = True
-        return edit
+        return edits
 
-    def _safe_private(
-        self, noted: Element, path: tuple[int, ...], charset: bytes, block: _Block
-    ) -> list[Edit] | None:
+    def safe_private(self, noted: Element, path: _Path, charset: bytes, block: _Block) -> list[Edit] | None:
         """Return the edits of a private element that may stay in some form, ``None`` if it may not."""
         tag = noted.tag
-        action, vr = self.table.private(tag >> 16, block.creator, tag & 0xFF)
+        action, vr = self.rebuilder.table.private(tag >> 16, block.creator, tag & 0xFF)
         if noted.items is not None:
             if action is not Action.KEEP:
                 return None
-            new = self._items(noted, path, charset)
-            return [] if new is None else [(noted.start, noted.end, new)]
+            new = self.items(noted, path, charset)
         # a sequence whose items could not be walked: nobody has looked into it
-        if action is Action.REMOVE or vr == b"SQ":
+        elif action is Action.REMOVE or vr == b"SQ":
             return None
-        edits: list[Edit] = []
-        if action is not Action.KEEP:
+        elif action is Action.KEEP:
+            new = None
+        else:
             vr = noted.vr if noted.vr != b"UN" else vr
-            raw = self.source.slice(noted.value, noted.end)
-            value, action = self._value(tag, vr, raw, action, Action.REMOVE)
+            value, action = self.value(tag, vr, self.raw[noted.value : noted.end], action, Action.REMOVE)
             if value is None:
                 return None
-            edits = [(noted.start, noted.end, element(tag, vr, value, explicit=noted.explicit))]
+            new = element(tag, vr, value, explicit=noted.explicit)
         self.changes.append(Change((*path, tag), action))
-        return edits
+        return [] if new is None else [(noted.start, noted.end, new)]
 
 
 class _Block:
@@ -296,6 +393,26 @@ class _Block:
 
     def __init__(self, creator: str, edit: Edit) -> None:
         self.creator, self.edit, self.used = creator, edit, False
+
+
+_Path = tuple[int, ...]
+_Blocks = dict[tuple[int, int], _Block]
+
+
+def _relative(noted: Element) -> Element:
+    """Return a top-level element with offsets in its own encoding."""
+    start = noted.start
+    return noted._replace(start=0, value=noted.value - start, end=noted.end - start)
+
+
+def _edited(raw: bytes, at: int, end: int, edits: Iterable[Edit]) -> bytes:
+    """Return bytes ``at`` to ``end`` with edits made."""
+    pieces = []
+    for begin, stop, new in edits:
+        pieces += raw[at:begin], new
+        at = stop
+    pieces.append(raw[at:end])
+    return b"".join(pieces)
 
 
 def _apply(
@@ -325,11 +442,6 @@ def _run(source: Source, start: int, end: int, pixels: Range | None) -> Iterator
         yield Range(start, end)
     else:
         yield source.slice(start, end)
-
-
-def _bytes(source: Source, pieces: Iterable[Piece]) -> Iterator[bytes]:
-    for piece in pieces:
-        yield piece if isinstance(piece, bytes) else source.slice(piece.start, piece.end)
 
 
 def _pixel_range(scan: Scan, pixel_length: int | None) -> Range | None:
@@ -365,13 +477,21 @@ def _inserted(source: Source, scan: Scan, insert: Iterable[tuple[int, bytes]]) -
         head = source.slice(position, position + 4)
         return int.from_bytes(head[:2], "little") << 16 | int.from_bytes(head[2:], "little")
 
+    place, above, encodings = 0, -1, b""
     for tag, encoded in insert:
-        place = scan.end
-        for starts in (scan.kept, noted):
-            index = bisect_left(starts, tag, key=tag_at)
-            if index < len(starts):
-                place = min(place, starts[index])
-        yield place, place, encoded
+        # neighbours among the new elements mostly share their place
+        if tag > above:
+            if encodings:
+                yield place, place, encodings
+            found = [
+                starts[index]
+                for starts in (scan.kept, noted)
+                if (index := bisect_left(starts, tag, key=tag_at)) < len(starts)
+            ]
+            place = min(found, default=scan.end)
+            above, encodings = tag_at(place) if found else 1 << 32, b""
+        encodings += encoded
+    yield place, place, encodings
 
 
 def _capped_age(raw: bytes) -> bytes | None:

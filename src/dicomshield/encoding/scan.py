@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import IntEnum
 from struct import Struct
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 from ..errors import Quarantined, Reason
 from .source import Source
@@ -35,7 +35,7 @@ _EXPLICIT: Final = Struct("<HH2sH").unpack_from
 _IMPLICIT: Final = Struct("<HHI").unpack_from
 _LENGTH: Final = Struct("<I").unpack_from
 _WINDOW: Final = 1 << 16
-_MEMO: Final = 1 << 15
+_MEMO: Final = 1 << 13
 
 
 class Verdict(IntEnum):
@@ -47,7 +47,10 @@ class Verdict(IntEnum):
 
 
 class Element(NamedTuple):
-    """An element that somebody must decide about; offsets are bytes from the start of the object.
+    """An element that somebody must decide about.
+
+    Offsets are bytes from the start of the object; inside a sequence, from the start of the top-level
+    element, so that what was learned of a sequence holds wherever the same bytes stand again.
 
     Attributes
     ----------
@@ -73,6 +76,10 @@ class Element(NamedTuple):
     explicit: bool
     defined: bool = True
     items: tuple[Item, ...] | None = None
+
+
+_new = tuple.__new__
+"""A named tuple made from a tuple, without its slow constructor."""
 
 
 class Dropped(NamedTuple):
@@ -127,8 +134,10 @@ class Scanner:
     ) -> None:
         self.judge, self.vr_of, self.explicit = judge, vr_of, explicit
         self.keep: dict[bytes, int] = {}
-        self.note: dict[bytes, tuple[int, bytes, int, int]] = {}
+        self.note: dict[bytes, tuple[int, bytes, int]] = {}
         self.drop: dict[bytes, int] = {}
+        self.long: dict[bytes, tuple[Verdict, int, bytes, int]] = {}
+        self.sequences: dict[bytes, tuple[bytes, tuple[Item, ...]]] = {}
         # PS3.5 6.2.2: what a UN holds as a sequence is encoded without VRs
         self.inner = Scanner(judge, vr_of, explicit=False) if explicit else self
 
@@ -166,17 +175,25 @@ class Scanner:
         return Scan(elements, kept, size)
 
     def remember(self, head: bytes, verdict: Verdict, tag: int, vr: bytes, step: int) -> None:
-        """Let the next element with these first eight bytes be known at a glance."""
-        if len(self.keep) + len(self.note) + len(self.drop) > _MEMO:
-            self.keep.clear()
-            self.note.clear()
-            self.drop.clear()
-        if verdict is Verdict.KEEP:
-            self.keep[head] = step
+        """Let the next element with this header be known at a glance."""
+        if len(head) == 12:
+            _bounded(self.long)[head] = verdict, tag, vr, step
+        elif verdict is Verdict.KEEP:
+            _bounded(self.keep)[head] = step
         elif verdict is Verdict.NOTE:
-            self.note[head] = (tag, vr, 8, step)
+            _bounded(self.note)[head] = tag, vr, step
         else:
-            self.drop[head] = step
+            _bounded(self.drop)[head] = step
+
+
+_Memo = TypeVar("_Memo", bound="dict[bytes, Any]")
+
+
+def _bounded(memo: _Memo) -> _Memo:
+    """Keep what is remembered from growing without end; anything can be read again."""
+    if len(memo) > _MEMO:
+        memo.clear()
+    return memo
 
 
 def _ending(
@@ -212,7 +229,8 @@ class _Walk:
 
         At the top level (``kept`` is a list) a value may reach beyond the window: the walk goes on there.
         """
-        data, base, explicit = self.data, self.base, scanner.explicit
+        data, explicit = self.data, scanner.explicit
+        base = self.base if kept is not None else -self.top
         keep, note, drop = scanner.keep.get, scanner.note.get, scanner.drop.get
         note_it = noted.append
         keep_it = [].append if kept is None else kept.append
@@ -222,9 +240,9 @@ class _Walk:
                 keep_it(base + at)
                 at += step
             elif (known := note(head)) is not None:
-                tag, vr, skip, step = known
+                tag, vr, step = known
                 start = base + at
-                note_it(Element(tag, vr, start, start + skip, start + step, explicit))
+                note_it(_new(Element, (tag, vr, start, start + 8, start + step, explicit, True, None)))
                 at += step
             elif (step := drop(head)) is not None:
                 count, start = 0, at
@@ -254,7 +272,18 @@ class _Walk:
         self, scanner: Scanner, at: int, end: int, depth: int, *, top: bool
     ) -> tuple[int, Element | Dropped | None]:
         """Read the element at ``at``: where the next one begins, and the element if it is noted."""
-        data, base, explicit = self.data, self.base, scanner.explicit
+        data, explicit = self.data, scanner.explicit
+        base = self.base if top else -self.top
+        if (seen := scanner.long.get(data[at : at + 12])) is not None:
+            verdict, tag, vr, step = seen
+            self.tag, stop = tag, at + step
+            if stop > end and not top:
+                raise self._beyond(end)
+            if verdict is Verdict.KEEP:
+                return stop, None
+            if verdict is Verdict.DROP:
+                return stop, Dropped(base + at, base + stop, 1)
+            return stop, _new(Element, (tag, vr, base + at, base + at + 12, base + stop, True, True, None))
         if end - at < 8:
             raise self._beyond(end)
         value = at + 8
@@ -280,16 +309,23 @@ class _Walk:
             stop = value + length
             if not top and stop > end:
                 raise self._beyond(end)
-            if value == at + 8:
-                scanner.remember(data[at:value], verdict, tag, vr, stop - at)
+            scanner.remember(data[at:value], verdict, tag, vr, stop - at)
             items = None
         elif not holds_items:
             stop, items = self._fragments(value, self.source.size - base if top else end), None
         elif verdict is Verdict.DROP and length != _UNDEFINED:
             stop, items = value + length, ()
+            scanner.remember(data[at:value], verdict, tag, vr, stop - at)
         else:
             inner = scanner if vr == b"SQ" else scanner.inner
-            stop, items = self._items(inner, value, length, end, depth)
+            alike = scanner.sequences.get(data[at:value]) if top else None
+            if alike and data.startswith(alike[0], at):
+                # an encoded sequence ends itself, so the same bytes are the same sequence
+                stop, items = at + len(alike[0]), alike[1]
+            else:
+                stop, items = self._items(inner, value, length, end, depth)
+                if top and stop - at <= _WINDOW:
+                    _bounded(scanner.sequences)[data[at:value]] = data[at:stop], items
             if verdict is Verdict.KEEP and items:
                 verdict = Verdict.NOTE
         if verdict is Verdict.KEEP:
@@ -305,7 +341,7 @@ class _Walk:
         """Walk the items of a sequence of ``length`` bytes, or up to its delimiter."""
         if depth >= _MAX_DEPTH:
             raise Quarantined(Reason.MALFORMED, f"more than {_MAX_DEPTH} sequences within each other")
-        data, base, tag = self.data, self.base, self.tag
+        data, base, tag = self.data, -self.top, self.tag
         delimited = length == _UNDEFINED
         close = end if delimited else at + length
         if close > end:

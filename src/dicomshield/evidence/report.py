@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import chain
 
 from ..errors import Finding, Quarantined
+from ..identity.known import Shared
 from ..rebuild import Change
 
 __all__ = ["Report"]
@@ -28,8 +30,8 @@ class Report:
         Pseudonym and new UIDs; empty in quarantine before they were known.
     name : str
         Relative path of the output.
-    changes : list of Change
-        What was done with each attribute, in file order.
+    parts : tuple of Shared of Change
+        What was done, by top-level element; see `changes`.
     dropped : int
         Elements removed unseen: private ones, group lengths, padding.
     claims : tuple of str
@@ -54,7 +56,7 @@ class Report:
     series: str = ""
     instance: str = ""
     name: str = ""
-    changes: list[Change] = field(default_factory=list, repr=False)
+    parts: tuple[Shared[Change], ...] = field(default=(), repr=False)
     dropped: int = 0
     claims: tuple[str, ...] = ()
     profile: str = ""
@@ -63,6 +65,11 @@ class Report:
     reason: str = ""
     detail: str = ""
     findings: tuple[Finding, ...] = ()
+
+    @property
+    def changes(self) -> list[Change]:
+        """What was done with each attribute, in file order."""
+        return list(chain.from_iterable(self.parts))
 
     def held_back(self, cause: Quarantined) -> Report:
         """Turn this report into that of a quarantine."""
@@ -89,7 +96,7 @@ class Report:
         rest = _common(
             self.sop_class, self.transfer_syntax, self.profile, self.claims, self.checks, self.pixels, self.dropped
         )
-        return f"{head[:-1]}, {rest}, {_actions(tuple(self.changes))}}}"
+        return f"{head[:-1]}, {rest}, {_actions(self.parts)}}}"
 
 
 @lru_cache(maxsize=256)
@@ -106,10 +113,10 @@ def _common(
 
 
 @lru_cache(maxsize=256)
-def _actions(changes: tuple[Change, ...]) -> str:
+def _actions(parts: tuple[Shared[Change], ...]) -> str:
     """List paths by action; the objects of a series share this text."""
     actions: dict[str, list[str]] = {}
-    for path, action in changes:
+    for path, action in chain.from_iterable(parts):
         where = ".".join(f"{tag:08X}" for tag in path)
         paths = actions.setdefault(action.value, [])
         if where not in paths:

@@ -5,6 +5,7 @@ The search does not trust the rewrite: it knows nothing of elements and reads ev
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
 from ..errors import Finding
@@ -16,34 +17,31 @@ _DIGITS = b"0123456789"
 _NEIGHBOURS = {b"9": _DIGITS, b"a": b"abcdefghijklmnopqrstuvwxyz"}
 
 
-def search(
-    data: bytes, known: Known, *, where: str = "bytes", written: Mapping[bytes, int] | None = None
-) -> list[Finding]:
+def search(data: bytes, known: Known, *, written: Mapping[bytes, int] | None = None) -> list[Finding]:
     """Look for spellings of known values.
 
     Parameters
     ----------
     data : bytes
-        Everything that goes out, apart from pixel data.
+        What goes out, apart from pixel data; its file name too.
     known : Known
-    where : str
-        How findings call the place.
     written : mapping, optional
         Dates that the rewrite wrote itself and how often: a shifted date can equal another original one.
 
     Returns
     -------
     list of Finding
-        By kind; never the value.
+        One of each kind, with how many spellings were found; never the value.
     """
     hay = lowered(data)
-    kinds = {}
-    for shared, group in known:
-        if shared in hay:
-            for needle in group:
-                if needle.kind not in kinds and _stands(hay, needle, written or {}):
-                    kinds[needle.kind] = Finding(needle.kind, where)
-    return list(kinds.values())
+    found = [
+        needle
+        for shared, group in known
+        if shared in hay
+        for needle in group
+        if _stands(hay, needle, written or {})
+    ]
+    return [Finding(kind, count) for kind, count in Counter(needle.kind for needle in found).items()] if found else []
 
 
 def _stands(hay: bytes, needle: Needle, written: Mapping[bytes, int]) -> bool:

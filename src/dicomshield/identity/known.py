@@ -11,14 +11,19 @@ import unicodedata
 from collections.abc import Iterable
 from datetime import date
 from functools import lru_cache
-from itertools import permutations
+from itertools import chain, permutations
 from types import MappingProxyType
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 from ..encoding.text import codecs_of, decodings
 from ..standard import tables
 
-__all__ = ["KIND_OF", "Harvest", "Known", "Needle", "kind_of", "known_spellings", "lowered", "needles"]
+__all__ = [
+    "KIND_OF", "Harvest", "Known", "Needle", "Shared", "kind_of", "known_spellings", "lowered", "needles", "shared",
+    "uid_spellings",
+]
+
+_SHARED: Final = 1 << 14
 
 
 class Needle(NamedTuple):
@@ -51,17 +56,53 @@ class Harvest(NamedTuple):
     charset: bytes
 
 
+_T = TypeVar("_T")
+
+
+class Shared(tuple[_T, ...]):
+    """A tuple of which equal ones are the same object, so that a cache knows it by identity, at once."""
+
+    __slots__ = ()
+    __hash__ = object.__hash__
+    __eq__ = object.__eq__
+
+
+_one_of_each: dict[tuple[Any, ...], Shared[Any]] = {}
+
+
+def shared(values: Iterable[_T]) -> Shared[_T]:
+    """Return the one `Shared` of these values."""
+    key = tuple(values)
+    found = _one_of_each.get(key)
+    if found is None:
+        if len(_one_of_each) > _SHARED:
+            _one_of_each.clear()
+        found = _one_of_each[key] = Shared(key)
+    return found
+
+
 @lru_cache(maxsize=256)
-def known_spellings(harvest: tuple[Harvest, ...]) -> Known:
-    """Return all spellings of the values harvested from one object; a series shares most of them."""
-    groups: dict[bytes, list[Needle]] = {}
-    for value in harvest:
+def known_spellings(harvests: tuple[Shared[Harvest], ...]) -> Known:
+    """Return all spellings of the values harvested from one object; a series shares them."""
+    groups: dict[bytes, dict[Needle, None]] = {}
+    for value in dict.fromkeys(chain.from_iterable(harvests)):
         for needle in needles(*value):
-            groups.setdefault(_shared(needle), []).append(needle)
-    return tuple((shared, tuple(dict.fromkeys(group))) for shared, group in groups.items())
+            groups.setdefault(_shared_bytes(needle), {})[needle] = None
+    return tuple((common, tuple(group)) for common, group in groups.items())
 
 
-def _shared(needle: Needle) -> bytes:
+@lru_cache(maxsize=4096)
+def uid_spellings(raw: bytes) -> Known:
+    """Return the UIDs of one value that must not be found again; registered ones may."""
+    found = []
+    for part in raw.split(b"\\"):
+        text = part.strip(b" \0")
+        if len(text) > 8 and text.decode("latin-1") not in tables.registered_uids():
+            found.append((text.lower(), (Needle(text.lower(), "uid", b"" if len(text) > 20 else b"9"),)))
+    return tuple(found)
+
+
+def _shared_bytes(needle: Needle) -> bytes:
     """Return bytes that stand in a spelling and in many others of its value: the year, for a date."""
     if needle.kind != "date":
         return needle.text
@@ -139,7 +180,7 @@ def kind_of(tag: int, vr: bytes) -> str | None:
 
 @lru_cache(maxsize=4096)
 def needles(kind: str, raw: bytes, charset: bytes) -> tuple[Needle, ...]:
-    """Return the spellings of one harvested value.
+    """Return the spellings of one harvested value other than a UID.
 
     Parameters
     ----------
@@ -150,8 +191,6 @@ def needles(kind: str, raw: bytes, charset: bytes) -> tuple[Needle, ...]:
     charset : bytes
         Specific Character Set (0008,0005) in force.
     """
-    if kind == "uid":
-        return tuple(_uid_needles(raw))
     found: dict[bytes, Needle] = {}
     for value in _split(raw):
         for text in decodings(value, charset):
@@ -180,13 +219,6 @@ def _split(raw: bytes) -> list[bytes]:
     # a backslash byte can be half of a character in some sets, so the whole is looked for as well
     parts = raw.split(b"\\")
     return parts if len(parts) == 1 else [*parts, raw]
-
-
-def _uid_needles(raw: bytes) -> Iterable[Needle]:
-    for part in raw.split(b"\\"):
-        text = part.strip(b" \0")
-        if len(text) > 8 and text.decode("latin-1") not in tables.registered_uids():
-            yield Needle(text.lower(), "uid", b"" if len(text) > 20 else b"9")
 
 
 def _name_spellings(text: str) -> Iterable[Needle]:
@@ -225,7 +257,9 @@ def _distinctive(word: str) -> bool:
     if len(word) < _SHORTEST_WORD or word.isdigit():
         return False
     known = _vocabulary()
-    return not any(word[:cut] in known and (cut == len(word) or word[cut:] in known) for cut in range(3, len(word) + 1))
+    return word not in known and not any(
+        word[:cut] in known and word[cut:] in known for cut in range(3, len(word) - 2)
+    )
 
 
 def _word(word: str, kind: str) -> Needle:
@@ -248,10 +282,9 @@ def _contact_spellings(text: str) -> Iterable[Needle]:
     digits = re.sub(r"\D", "", folded)
     if len(digits) >= 7 and len(digits) >= 0.5 * len(folded):
         yield Needle(digits.encode(), "contact", b"9")
-    for form in {folded, *re.split(r"[,;\n\r]+", folded)}:
-        form = form.strip()
-        if len(form) >= 7 and form not in _vocabulary():
-            yield Needle(form.encode(), "contact")
+    for line in re.split(r"[,;\n\r]+", folded):
+        if len(line.strip()) >= 7 and line.strip() not in _vocabulary():
+            yield Needle(line.strip().encode(), "contact")
     for word in re.findall(r"[\w.+-]+@[\w.-]+", folded):
         yield Needle(word.encode(), "contact")
 
@@ -259,11 +292,11 @@ def _contact_spellings(text: str) -> Iterable[Needle]:
 def _institution_spellings(text: str) -> Iterable[Needle]:
     folded = text.casefold()
     words = re.findall(r"[^\W_]+", folded)
-    if len(folded) >= 6 and not set(words) <= _vocabulary():
+    telling = [word for word in words if len(word) >= 6 and _distinctive(word)]
+    if telling:
+        yield from (_word(word, "institution") for word in telling)
+    elif len(folded) >= 6 and not set(words) <= _vocabulary():
         yield Needle(folded.encode(), "institution")
-    for word in words:
-        if len(word) >= 6 and _distinctive(word):
-            yield _word(word, "institution")
 
 
 def _date_spellings(text: str) -> Iterable[Needle]:
