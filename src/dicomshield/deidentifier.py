@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from itertools import chain
 from io import BytesIO
@@ -14,19 +14,19 @@ from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 
 from ._version import __version__
 from .encoding.container import Container, deflate, normalise, unpack
-from .encoding.scan import PIXEL_DATA, PIXEL_TAGS, Element, Scan, tag_name
+from .encoding.scan import PIXEL_DATA, PIXEL_TAGS, Dropped, Element, Scan, tag_name
 from .encoding.source import Source
 from .encoding.write import element, file_meta, item
-from .errors import PolicyError, Quarantined, Reason
+from .errors import Finding, PolicyError, Quarantined, Reason
 from .evidence import residual
 from .evidence.report import Report
 from .finders.burned_in import suspicion
-from .identity.known import known_spellings, uid_spellings
+from .identity.known import Known, known_spellings, uid_spellings
 from .identity.project import Project
 from .identity.pseudonym import Patient, PatientList, Pseudonymizer
 from .pixels.layout import native_length
-from .profile import FACTS, Action, ActionTable, Option, Profile
-from .rebuild import ENCAPSULATED_DOCUMENT, Piece, Range, Rebuilder, Rebuilt
+from .profile import FACTS, Action, ActionTable, Decision, Option, Profile
+from .rebuild import ENCAPSULATED_DOCUMENT, Piece, Range, Rebuilder, Rebuilt, as_it_is
 from .standard import tables
 from .storage import Durability, Outcome, Storage
 
@@ -168,23 +168,14 @@ class Deidentifier:
         """Take all steps up to the bytes that may leave."""
         report = Report("") if report is None else report
         report.profile = self.profile.digest
-        try:
-            container, scan = self._scanned(unpack(source))
-        except Quarantined as broken:
-            if broken.reason is not Reason.MALFORMED:
-                raise
-            container, scan = self._scanned(normalise(source))
+        container, scan, header = self._open(source)
         report.transfer_syntax = container.transfer_syntax
-        header = _header(container.source, scan)
         sop_class = _uid(header, _SOP_CLASS)
         self._accept(header, sop_class, report)
-        table = self.profile.table(sop_class)
         self._consider_pixels(header, sop_class, _overlay_in_pixels(container.source, scan), report)
-        patient = self.pseudonymizer.patient(
-            *(_text(header.get(tag, b"")) for tag in (0x00100020, 0x00100021)), _uid(header, _STUDY)
-        )
+        patient = self._patient(header)
         claims, codes, markers = self._markers[container.explicit]
-        rebuilder = self._rebuilder(table, patient, header.get(0x00080005, b""), container.explicit)
+        rebuilder = self._rebuilder(header, patient, container.explicit)
         rebuilt = rebuilder.rebuild(
             container, scan, insert=markers, codes=codes, pixel_length=_pixel_length(scan, header)
         )
@@ -193,7 +184,7 @@ class Deidentifier:
         report.claims = claims
         report.patient = patient.pseudonym
         report.study, report.series, report.instance = (
-            self._new_uid(table, tag, header[tag]) for tag in (_STUDY, _SERIES, _INSTANCE)
+            self._new_uid(rebuilder.table, tag, header[tag]) for tag in (_STUDY, _SERIES, _INSTANCE)
         )
         report.name = "/".join((_folder_name(patient.pseudonym), report.study, report.series, report.instance)) + ".dcm"
         meta = file_meta(sop_class.encode(), report.instance.encode(), container.transfer_syntax)
@@ -206,12 +197,56 @@ class Deidentifier:
         if self.verify_fully:
             from .evidence.verify import check
 
-            check(b"".join(_joined(clean.source, clean.pieces)))
+            check(b"".join(_joined(clean.source, clean.pieces)), report)
             report.checks = ("residual", "full")
         return clean
 
-    def _scanned(self, container: Container) -> tuple[Container, Scan]:
-        return container, self.profile.scanner(explicit=container.explicit).scan(container.source, container.start)
+    def _open(self, source: Source) -> tuple[Container, Scan, dict[int, bytes]]:
+        """Find, walk and read the header of an object; let pydicom mend what the walk does not understand."""
+        try:
+            container = unpack(source)
+            scan = self.profile.scanner(explicit=container.explicit).scan(container.source, container.start)
+        except Quarantined as broken:
+            if broken.reason is not Reason.MALFORMED:
+                raise
+            container = normalise(source)
+            scan = self.profile.scanner(explicit=container.explicit).scan(container.source, container.start)
+        return container, scan, _header(container.source, scan)
+
+    def plan(self, path: str | os.PathLike[str]) -> Iterator[tuple[tuple[int, ...], Decision]]:
+        """Yield what would be done with each attribute of a file that a rule names, and why.
+
+        Raises
+        ------
+        Quarantined
+            If the file cannot be read.
+        """
+        with Source.open(path) as source:
+            _, scan, header = self._open(source)
+        yield from _planned(self.profile.table(_uid(header, _SOP_CLASS)), scan.elements, ())
+
+    def verify(self, original: str | os.PathLike[str], output: str | os.PathLike[str]) -> list[Finding]:
+        """Search an output, whatever made it, for values that this profile takes out of the original.
+
+        Raises
+        ------
+        Quarantined
+            If one of them cannot be read.
+        """
+        with Source.open(original) as source:
+            container, scan, header = self._open(source)
+            rebuilder = self._rebuilder(header, self._patient(header), container.explicit)
+            known = _known(rebuilder.rebuild(container, scan))
+        with Source.open(output) as source:
+            container, scan, _ = self._open(source)
+            meta = source.window(0, container.start or _VALUE)
+            pieces, pixels = as_it_is(container, scan)
+            return _found(container.source, [meta, *pieces], pixels, known, {})
+
+    def _patient(self, header: dict[int, bytes]) -> Patient:
+        patient_id, issuer = (_text(header.get(tag, b"")) for tag in (0x00100020, 0x00100021))
+        issuer = "" if self.profile.ignore_issuer else issuer
+        return self.pseudonymizer.patient(patient_id, issuer, _uid(header, _STUDY))
 
     def _accept(self, header: dict[int, bytes], sop_class: str, report: Report) -> None:
         """Hold back what is incomplete, or of a SOP class that the profile does not accept."""
@@ -243,8 +278,9 @@ class Deidentifier:
             raise Quarantined(Reason.BURNED_IN, why)
         report.pixels = f"kept, trusted by policy: {why}" if why else "kept"
 
-    def _rebuilder(self, table: ActionTable, patient: Patient, charset: bytes, explicit: bool) -> Rebuilder:
+    def _rebuilder(self, header: dict[int, bytes], patient: Patient, explicit: bool) -> Rebuilder:
         """Return the rebuilder of the series at hand, which remembers what the objects share."""
+        table, charset = self.profile.table(_uid(header, _SOP_CLASS)), header.get(0x00080005, b"")
         key = (table, patient, charset, explicit)
         if self._current is None or self._current[0] != key:
             self._current = key, Rebuilder(table, patient, self.pseudonymizer, charset)
@@ -333,29 +369,55 @@ def _pixel_length(scan: Scan, header: dict[int, bytes]) -> int | None:
     return expected
 
 
+def _known(rebuilt: Rebuilt) -> Known:
+    """Return the spellings of all values that the rewrite took out."""
+    outcomes = rebuilt.outcomes
+    known = known_spellings(tuple([outcome.harvest for outcome in outcomes if outcome.harvest]))
+    uids = dict.fromkeys(chain.from_iterable([outcome.uids for outcome in outcomes]))
+    return known + tuple(chain.from_iterable(map(uid_spellings, uids)))
+
+
+def _found(
+    source: Source, pieces: list[Piece], pixels: Range | None, known: Known, written: Mapping[bytes, int]
+) -> list[Finding]:
+    """Search all pieces but the pixel data."""
+    data = b"".join([piece for piece in pieces if isinstance(piece, bytes)])
+    findings = residual.search(data, known, written=written)
+    for piece in pieces:
+        if isinstance(piece, Range) and piece != pixels:
+            for at in range(piece.start, piece.end, _SEARCH):
+                findings += residual.search(source.window(at, min(_SEARCH + _OVERLAP, piece.end - at)), known)
+    return findings
+
+
 def _search(source: Source, rebuilt: Rebuilt, name: str) -> None:
-    """Search all that goes out, apart from pixel data, for values of the patient.
+    """Search all that goes out, its name too, for values of the patient.
 
     Raises
     ------
     Quarantined
-        RESIDUAL, with what kinds of values were found and how they would have gone out.
+        RESIDUAL, with the kinds of values that would have gone out.
     """
-    outcomes, pieces = rebuilt.outcomes, rebuilt.pieces
-    known = known_spellings(tuple([outcome.harvest for outcome in outcomes if outcome.harvest]))
-    uids = dict.fromkeys(chain.from_iterable([outcome.uids for outcome in outcomes]))
-    known += tuple(chain.from_iterable(map(uid_spellings, uids)))
-    written = Counter(chain.from_iterable(outcome.dates for outcome in outcomes))
-    data = b"".join([piece for piece in pieces if isinstance(piece, bytes)])
-    findings = residual.search(b"%b\n%b" % (name.encode(), data), known, written=written)
-    for piece in pieces:
-        if isinstance(piece, Range) and piece != rebuilt.pixels:
-            for at in range(piece.start, piece.end, _SEARCH):
-                window = source.window(at, min(_SEARCH + _OVERLAP, piece.end - at))
-                findings += residual.search(window, known)
+    written = Counter(chain.from_iterable([outcome.dates for outcome in rebuilt.outcomes]))
+    pieces = [name.encode() + b"\n", *rebuilt.pieces]
+    findings = _found(source, pieces, rebuilt.pixels, _known(rebuilt), written)
     if findings:
         kinds = ", ".join(sorted({finding.kind for finding in findings}))
         raise Quarantined(Reason.RESIDUAL, f"found by kind: {kinds}", tuple(findings))
+
+
+def _planned(
+    table: ActionTable, elements: Iterable[Element | Dropped], path: tuple[int, ...]
+) -> Iterator[tuple[tuple[int, ...], Decision]]:
+    for noted in elements:
+        if isinstance(noted, Element) and not noted.tag >> 16 & 1:
+            decision = table.decide(noted.tag, noted.vr, path[-1] if path else 0)
+            inside = (*path, noted.tag)
+            if decision.action is not Action.KEEP:
+                yield inside, decision
+            else:
+                for one in noted.items or ():
+                    yield from _planned(table, one.elements, inside)
 
 
 def _joined(source: Source, pieces: Iterable[Piece]) -> Iterator[bytes]:

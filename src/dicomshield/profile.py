@@ -143,6 +143,8 @@ class Profile:
         Release objects whose pixels may carry text.
     only_listed : bool
         Hold back patients that the patient list does not name.
+    ignore_issuer : bool
+        Take Patient IDs as unique whoever issued them; else the same number of two issuers is two patients.
     """
 
     options: frozenset[Option] = frozenset()
@@ -152,6 +154,7 @@ class Profile:
     date_range: tuple[int, int] = DATE_RANGE
     trust_pixels: bool = False
     only_listed: bool = False
+    ignore_issuer: bool = False
 
     def __post_init__(self) -> None:
         _refuse_contradictions(self.options)
@@ -199,6 +202,7 @@ class Profile:
             sorted((tag, action.name) for tag, action in self.overrides.items()),
             sorted((*key, action.name) for key, action in self.private_overrides.items()),
             sorted(self.accepted or ()), self.date_range, self.trust_pixels, self.only_listed,
+            self.ignore_issuer,
         ]  # fmt: skip
         return hashlib.sha256(repr(said).encode()).hexdigest()[:16]
 
@@ -476,7 +480,7 @@ def parse_tag(text: str) -> int:
 
 
 _KEYS: Final = (
-    "options", "attributes", "private", "sop_classes", "date_range", "pixels", "unlisted_patients",
+    "options", "attributes", "private", "sop_classes", "date_range", "pixels", "unlisted_patients", "issuer",
 )  # fmt: skip
 
 
@@ -499,6 +503,7 @@ def _from_policy(policy: dict[str, Any]) -> Profile:
         date_range=(dates[0], dates[1]),
         trust_pixels=_choice(policy, "pixels", ("quarantine", "trust")) == "trust",
         only_listed=_choice(policy, "unlisted_patients", ("pseudonymize", "quarantine")) == "quarantine",
+        ignore_issuer=_choice(policy, "issuer", ("use", "ignore")) == "ignore",
     )
 
 

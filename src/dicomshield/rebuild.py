@@ -19,7 +19,7 @@ from .identity.known import Harvest, Shared, kind_of, shared
 from .identity.pseudonym import Patient, Pseudonymizer
 from .profile import METHOD_CODES, Action, ActionTable, Decision, vr_of
 
-__all__ = ["Change", "Outcome", "Piece", "Range", "Rebuilder", "Rebuilt"]
+__all__ = ["Change", "Outcome", "Piece", "Range", "Rebuilder", "Rebuilt", "as_it_is"]
 
 
 class Range(NamedTuple):
@@ -413,6 +413,12 @@ def _edited(raw: bytes, at: int, end: int, edits: Iterable[Edit]) -> bytes:
         at = stop
     pieces.append(raw[at:end])
     return b"".join(pieces)
+
+
+def as_it_is(container: Container, scan: Scan) -> tuple[list[Piece], Range | None]:
+    """Return a data set unchanged, as pieces, and where its pixel data lie."""
+    pixels = _pixel_range(scan, None)
+    return list(_apply(container.source, container.start, scan.end, (), pixels)), pixels
 
 
 def _apply(

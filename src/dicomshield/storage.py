@@ -10,7 +10,6 @@ import secrets
 import shutil
 from collections.abc import Iterable
 from enum import Enum
-from pathlib import Path
 from typing import Final
 
 from .encoding.source import Source
@@ -52,13 +51,16 @@ class Storage:
     durability : Durability
     unnamed : bool
         Try ``O_TMPFILE`` first.
+    mode : int
+        Mode of the files.
     """
 
     def __init__(
-        self, folder: str | os.PathLike[str], durability: Durability = Durability.NONE, *, unnamed: bool = True
+        self, folder: str | os.PathLike[str], durability: Durability = Durability.NONE, *, unnamed: bool = True,
+        mode: int = 0o644,
     ) -> None:
         self.folder = os.fspath(folder)
-        self._durability = durability
+        self._durability, self._mode = durability, mode
         self._unnamed = unnamed and hasattr(os, "O_TMPFILE")
         self._folders: set[str] = set()
         self._scratch: _Scratch | None = None
@@ -88,7 +90,7 @@ class Storage:
         pieces = list(pieces)
         try:
             if parent not in self._folders:
-                os.makedirs(parent, exist_ok=True)
+                os.makedirs(parent, 0o777 if self._mode & 0o077 else 0o700, exist_ok=True)
                 self._folders.add(parent)
             try:
                 self._create(path, parent, source, pieces)
@@ -124,7 +126,7 @@ class Storage:
             raise FileExistsError
         if self._unnamed:
             try:
-                fd = os.open(parent, os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC, 0o644)
+                fd = os.open(parent, os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC, self._mode)
             except OSError as error:
                 if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT):
                     raise
@@ -146,7 +148,7 @@ class Storage:
         if self._scratch is None:
             self._scratch = _Scratch(self.folder)
         temporary = f"{self._scratch.folder}/{secrets.token_hex(8)}"
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, self._mode)
         try:
             try:
                 self._fill(fd, source, pieces)
@@ -255,8 +257,3 @@ def _same(path: str, source: Source, pieces: list[Piece]) -> bool:
             return at == there.size
     except Quarantined:
         return False
-
-
-def path_of(folder: str, name: str) -> Path:
-    """Return the path of a released object."""
-    return Path(folder, *name.split("/"))

@@ -106,6 +106,13 @@ class Pseudonymizer:
         self._known: dict[tuple[str, str, str], Patient] = {}
         self._uids: dict[bytes, bytes] = {}
         self._dates: dict[tuple[bytes, bytes, int], bytes | None] = {}
+        self.recording = False
+        self._record: tuple[dict[str, str], dict[str, str]] = {}, {}
+
+    def take_record(self) -> tuple[dict[str, str], dict[str, str]]:
+        """Return the Patient IDs and UIDs replaced since the last call, original -> new, while `recording`."""
+        record, self._record = self._record, ({}, {})
+        return record
 
     def patient(self, patient_id: str, issuer: str, study_uid: str) -> Patient:
         """Return pseudonym and shift of a patient.
@@ -129,6 +136,8 @@ class Pseudonymizer:
                 number = int.from_bytes(self._tag("patient", *key)[:10], "big")
                 pseudonym = "P" + "".join(_ALPHABET[number >> shift & 31] for shift in range(75, -5, -5))
             known = Patient(pseudonym, self._days("date", pseudonym))
+            if self.recording:
+                self._record[0][patient_id] = pseudonym
             _bounded(self._known)[key] = known
         return known
 
@@ -163,6 +172,8 @@ class Pseudonymizer:
         # RFC 9562 version 8: the bits of a UUID that say "made by somebody's own rule"
         number = number & ~(0xF << 76) | 8 << 76
         number = number & ~(3 << 62) | 2 << 62
+        if self.recording:
+            self._record[1][text] = f"2.25.{number}"
         return b"2.25.%d" % number
 
     def _days(self, purpose: str, *parts: str) -> int:

@@ -1,0 +1,289 @@
+"""De-identify a folder: batches of files in parallel processes, results as they come."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import os
+import secrets
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from itertools import chain, islice
+from multiprocessing import get_context
+from pathlib import Path
+from types import TracebackType
+from typing import Final, NamedTuple
+
+from ..deidentifier import Deidentifier
+from ..encoding.source import Source
+from ..errors import PolicyError, Quarantined, Reason
+from ..evidence.report import Report
+from ..rebuild import Range
+from ..storage import Storage
+from .inputs import find_files, refuse_nested
+
+__all__ = ["Done", "Run"]
+
+_BATCH: Final = 64
+"""Files of one task: enough to make its cost small, few enough to show progress."""
+
+
+class Done(NamedTuple):
+    """One file of a run.
+
+    Attributes
+    ----------
+    path : str
+        The source. PHI: paths often hold names.
+    report : Report
+    line : str
+        The report as JSON, if the run was asked for it.
+    """
+
+    path: str
+    report: Report
+    line: str
+
+
+class Batch(NamedTuple):
+    """The files of one task, and the identifiers and UIDs that were replaced in them for the first time."""
+
+    done: list[Done]
+    patients: dict[str, str]
+    uids: dict[str, str]
+
+
+class Run:
+    """One pass over a folder; iterate over it for what became of each file.
+
+    Parameters
+    ----------
+    deidentifier : Deidentifier
+    in_folder, out_folder : Path
+    workers : int
+        Processes; 1 works in this one.
+    quarantine : Path, optional
+        Where originals that are held back are copied to, named by their number.
+    lines : bool
+        Render each report as JSON instead of carrying its changes.
+
+    Attributes
+    ----------
+    list_path : Path
+        The list in the project folder that ties object numbers to source paths.
+    patients, uids : dict
+        Original -> new of everything replaced so far, if the pseudonymizer records it.
+
+    Raises
+    ------
+    PolicyError
+        If a folder is missing, or lies within another.
+    """
+
+    def __init__(
+        self,
+        deidentifier: Deidentifier,
+        in_folder: Path,
+        out_folder: Path,
+        *,
+        workers: int = 1,
+        quarantine: Path | None = None,
+        lines: bool = False,
+    ) -> None:
+        if workers < 1:
+            raise PolicyError("there must be at least one worker")
+        if not in_folder.is_dir():
+            raise PolicyError("the input folder does not exist or is no folder")
+        project = deidentifier.project.folder
+        refuse_nested(input=in_folder, output=out_folder, quarantine=quarantine)
+        refuse_nested(output=out_folder, project=project)
+        self._skip = (project, *([quarantine] if quarantine else []))
+        for folder, name in ((out_folder, "output"), (quarantine, "quarantine")):
+            if folder is not None:
+                _make(folder, name)
+        name = time.strftime("run-%Y%m%dT%H%M%S-") + secrets.token_hex(4)
+        held = Storage(quarantine / name, mode=0o600) if quarantine else None
+        self._task = _Task(deidentifier, Storage(out_folder, deidentifier.durability), held, lines)
+        self._in_folder, self._workers = in_folder, workers
+        self._task.storage.remove_leftovers()
+        self.patients: dict[str, str] = {}
+        self.uids: dict[str, str] = {}
+        self.list_path = project / f"{name}.csv"
+        self._list = deidentifier.project.private_file(self.list_path.name)
+        self._rows = csv.writer(self._list)
+        self._list.write("# PHI: this list ties object numbers to source paths; keep it with the project secret\n")
+        self._rows.writerow(("object", "source", "outcome", "output", "reason", "detail", "what to do"))
+        # processes are forked before anything starts a thread
+        self._pool = self._new_pool(workers) if workers > 1 else None
+
+    def count(self) -> int:
+        """Count the files of the input folder."""
+        return sum(1 for _ in find_files(self._in_folder, self._skip))
+
+    def __iter__(self) -> Iterator[Done]:
+        numbered = enumerate(find_files(self._in_folder, self._skip), start=1)
+        batches = iter(lambda: list(islice(numbered, _BATCH)), [])
+        for batch in self._parallel(batches) if self._pool else map(self._task, batches):
+            self.patients |= batch.patients
+            self.uids |= batch.uids
+            self._note(batch)
+            yield from batch.done
+
+    def _note(self, batch: Batch) -> None:
+        try:
+            for path, report, _ in batch.done:
+                advice = Reason[report.reason].value if report.reason else ""
+                self._rows.writerow(
+                    (report.number, _printable(path), report.outcome, report.name, report.reason, report.detail, advice)
+                )
+            self._list.flush()
+        except OSError as error:
+            raise PolicyError(f"the list in the project folder cannot be written: {error.strerror}") from None
+
+    def _parallel(self, batches: Iterator[_Numbered]) -> Iterator[Batch]:
+        """Work in a pool; if a process dies, find out over which file, and hold that one back."""
+        running: dict[Future[Batch], _Numbered] = {}
+        while True:
+            assert self._pool is not None  # noqa: S101 - for the type checker
+            for batch in islice(batches, 2 * self._workers - len(running)):
+                running[self._pool.submit(_work, batch)] = batch
+            if not running:
+                return
+            finished, _ = wait(running, return_when=FIRST_COMPLETED)
+            broken = []
+            for future in finished:
+                batch = running.pop(future)
+                try:
+                    yield future.result()
+                except BrokenProcessPool:
+                    broken.append(batch)
+            if broken:
+                broken += running.values()
+                running.clear()
+                self._pool.shutdown(cancel_futures=True)
+                for number, path in chain.from_iterable(broken):
+                    yield self._alone(number, path)
+                self._pool = self._new_pool(self._workers)
+
+    def _alone(self, number: int, path: str) -> Batch:
+        with self._new_pool(1) as pool:
+            try:
+                return pool.submit(_work, [(number, path)]).result()
+            except BrokenProcessPool:
+                cause = Quarantined(Reason.INTERNAL, "the process that read it died")
+                return Batch([self._task.held_back(Report("", number), path, cause)], {}, {})
+
+    def _new_pool(self, workers: int) -> ProcessPoolExecutor:
+        pool = ProcessPoolExecutor(workers, get_context("fork"), _begin, (self._task, os.getpid()))
+        pool.submit(os.getpid).result()
+        return pool
+
+    def close(self) -> None:
+        """Close the list, end the processes and remove scratch files."""
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+        with contextlib.suppress(OSError):
+            self._list.close()
+        self._task.storage.close()
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self.close()
+
+
+_Numbered = list[tuple[int, str]]
+
+
+class _Task:
+    """What is done with a batch, in whichever process."""
+
+    def __init__(self, deidentifier: Deidentifier, storage: Storage, held: Storage | None, lines: bool) -> None:
+        self.deidentifier, self.storage, self.held, self.lines = deidentifier, storage, held, lines
+
+    def __call__(self, batch: _Numbered) -> Batch:
+        done = [self.one(number, path) for number, path in batch]
+        self.storage.settle()
+        return Batch(done, *self.deidentifier.pseudonymizer.take_record())
+
+    def one(self, number: int, path: str) -> Done:
+        """De-identify one file; whatever happens, something is said of it and nothing else stops."""
+        report = Report("", number)
+        try:
+            self.deidentifier.release(path, self.storage, report)
+        except Quarantined as cause:
+            return self.held_back(report, path, cause)
+        except MemoryError:
+            return self.held_back(report, path, Quarantined(Reason.TOO_LARGE, "out of memory"))
+        except Exception as error:
+            # the message may quote a value, so only the place in the code is told
+            return self.held_back(report, path, Quarantined(Reason.INTERNAL, _place(error)))
+        return self.done(path, report)
+
+    def held_back(self, report: Report, path: str, cause: Quarantined) -> Done:
+        """Report a quarantine, and copy the original if that was asked for."""
+        report.held_back(cause)
+        if self.held is not None:
+            try:
+                with Source.open(path) as source:
+                    self.held.write(f"{report.number:08d}.dcm", source, [Range(0, source.size)])
+            except Quarantined as error:
+                report.detail = f"{report.detail}; not copied: {error.reason.name}".lstrip("; ")
+        return self.done(path, report)
+
+    def done(self, path: str, report: Report) -> Done:
+        line = ""
+        if self.lines:
+            line, report.parts = report.to_json(), ()
+        return Done(path, report, line)
+
+
+_task: _Task | None = None
+
+
+def _begin(task: _Task, parent: int) -> None:
+    """Start a worker process: the parent answers Ctrl-C, and the worker ends when the parent is gone."""
+    global _task  # noqa: PLW0603 - a pool hands its state to its processes this way
+    _task = task
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
+def _work(batch: _Numbered) -> Batch:
+    assert _task is not None  # noqa: S101 - set by the initializer
+    return _task(batch)
+
+
+def _place(error: Exception) -> str:
+    """Name an error and where in this package it happened."""
+    place, trace = "", error.__traceback__
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        if "dicomshield" in code.co_filename:
+            place = f" in {Path(code.co_filename).stem}.{code.co_name}, line {trace.tb_lineno}"
+        trace = trace.tb_next
+    return f"{type(error).__name__}{place}"
+
+
+def _printable(path: str) -> str:
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _make(folder: Path, name: str) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PolicyError(f"the {name} folder cannot be made: {error.strerror}") from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PolicyError(f"the {name} folder cannot be written to")

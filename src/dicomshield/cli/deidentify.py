@@ -1,0 +1,168 @@
+"""``dicomshield deidentify``: the main job."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import IO
+
+import click
+
+from ..bulk.folder import Done, Run
+from ..deidentifier import Deidentifier
+from ..errors import PolicyError, Reason
+from ..identity.project import Project, private_file
+from ..identity.pseudonym import PatientList
+from ..storage import Durability
+from .options import policy_options, profile_from, project_option
+
+_FOLDER = click.Path(path_type=Path, file_okay=False)
+_FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.command("deidentify", short_help="De-identify a folder.")
+@click.argument("in_folder", metavar="IN", type=click.Path(path_type=Path))
+@click.argument("out_folder", metavar="OUT", type=_FOLDER)
+@policy_options
+@project_option
+@click.option("--workers", type=click.IntRange(1), default=os.cpu_count() or 1, show_default=True, help="Processes.")
+@click.option("--report", type=_FILE, metavar="FILE", help="Write a line of JSON for each object; holds no PHI.")
+@click.option("--quarantine", type=_FOLDER, metavar="DIR", help="Copy originals that are held back there. PHI.")
+@click.option("--patients", type=_FILE, metavar="FILE", help="Curated pseudonyms: id_old,issuer,id_new. PHI.")
+@click.option("--only-listed", is_flag=True, help="Hold back patients that --patients does not name.")
+@click.option("--patient-map", type=_FILE, metavar="FILE", help="Write id_old,id_new of every patient. PHI.")
+@click.option("--uid-map", type=_FILE, metavar="FILE", help="Write id_old,id_new of every UID. PHI.")
+@click.option(
+    "--verify", type=click.Choice(["residual", "full"]), default="residual", show_default=True,
+    help="full also reads each output with pydicom and checks it against its SOP class.",
+)  # fmt: skip
+@click.option(
+    "--durability", type=click.Choice([d.value for d in Durability]), default="batch", show_default=True,
+    help="When files are forced to the disk.",
+)  # fmt: skip
+def command(
+    in_folder: Path,
+    out_folder: Path,
+    options: tuple[str, ...],
+    policy: Path | None,
+    project: Path,
+    workers: int,
+    report: Path | None,
+    quarantine: Path | None,
+    patients: Path | None,
+    only_listed: bool,
+    patient_map: Path | None,
+    uid_map: Path | None,
+    verify: str,
+    durability: str,
+) -> None:
+    """De-identify every DICOM object under IN into OUT/patient/study/series/instance.dcm.
+
+    What cannot be proved clean is held back with a reason. Running again completes what is missing and
+    changes nothing else.
+    """
+    profile = profile_from(options, policy)
+    if only_listed:
+        profile = replace(profile, only_listed=True)
+    if profile.only_listed and patients is None:
+        raise PolicyError("holding back unlisted patients needs a list: --patients FILE")
+    deidentifier = Deidentifier(
+        profile, project=Project(project), patients=PatientList.read(patients) if patients else None,
+        verify_fully=verify == "full", durability=Durability(durability),
+    )  # fmt: skip
+    deidentifier.pseudonymizer.recording = bool(patient_map or uid_map)
+    with contextlib.ExitStack() as stack:
+        lines = stack.enter_context(_report_file(report)) if report else None
+        run = stack.enter_context(
+            Run(deidentifier, in_folder, out_folder, workers=workers, quarantine=quarantine, lines=lines is not None)
+        )
+        counts = _follow(run, lines)
+        for path, pairs in ((patient_map, run.patients), (uid_map, run.uids)):
+            if path:
+                _write_map(path, pairs)
+    _summarise(counts, deidentifier, run, out_folder, quarantine, [path for path in (patient_map, uid_map) if path])
+    sys.exit(3 if counts["quarantined"] else 0)
+
+
+@contextlib.contextmanager
+def _report_file(path: Path) -> Iterator[IO[str]]:
+    try:
+        with open(path, "w", encoding="utf-8") as file:
+            yield file
+    except OSError as error:
+        raise PolicyError(f"the report cannot be written: {error.strerror}") from None
+
+
+def _follow(run: Run, lines: IO[str] | None) -> Counter[str]:
+    """Show progress and count what became of the objects; reasons are counted under their names."""
+    counts: Counter[str] = Counter()
+    for done in _with_progress(run):
+        counts[done.report.outcome] += 1
+        if done.report.reason:
+            counts[done.report.reason] += 1
+        if lines:
+            lines.write(done.line + "\n")
+    return counts
+
+
+def _with_progress(run: Run) -> Iterator[Done]:
+    if not sys.stderr.isatty():
+        yield from _plain_progress(run)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]:.0f}/s"),
+        TimeRemainingColumn(),
+    )  # fmt: skip
+    began = time.monotonic()
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("de-identifying", total=run.count(), rate=0)
+        for number, done in enumerate(run, start=1):
+            progress.update(task, advance=1, rate=number / max(time.monotonic() - began, 1e-3))
+            yield done
+
+
+def _plain_progress(run: Run) -> Iterator[Done]:
+    """Print a line every ten seconds."""
+    began = said = time.monotonic()
+    for number, done in enumerate(run, start=1):
+        yield done
+        now = time.monotonic()
+        if now - said >= 10:
+            said = now
+            click.echo(f"{number} objects, {number / (now - began):.0f}/s", err=True)
+
+
+def _write_map(path: Path, pairs: dict[str, str]) -> None:
+    with private_file(path) as file:
+        rows = csv.writer(file)
+        rows.writerow(("id_old", "id_new"))
+        rows.writerows(sorted(pairs.items()))
+
+
+def _summarise(
+    counts: Counter[str], deidentifier: Deidentifier, run: Run, out: Path, quarantine: Path | None, maps: list[Path]
+) -> None:
+    if deidentifier.project.created:
+        click.echo(f"made a new project secret in {deidentifier.project.folder}: keep it, and keep it secret")
+    click.echo(f"{counts['released']} released, {counts['unchanged']} released before, {counts['quarantined']} held back")
+    click.echo(f"safe to share by their headers: {out}")
+    if counts["quarantined"]:
+        click.echo("held back:")
+        for reason in Reason:
+            if counts[reason.name]:
+                click.echo(f"  {counts[reason.name]:>6}  {reason.name}: {reason.value}")
+        if quarantine:
+            click.echo(f"originals held back (PHI): {quarantine / run.list_path.stem}")
+    click.echo(f"which file is which object (PHI): {run.list_path}")
+    for path in maps:
+        click.echo(f"original and new identifiers (PHI): {path}")

@@ -1,0 +1,34 @@
+"""``dicomshield explain``: what is asked for one attribute."""
+
+from __future__ import annotations
+
+import click
+
+from ..encoding.scan import tag_name
+from ..profile import Profile, parse_tag
+from ..standard import tables
+
+
+@click.command("explain", short_help="Say what is asked for one attribute.")
+@click.argument("tag")
+def command(tag: str) -> None:
+    """Say what the Basic Profile and each option do with TAG: a keyword, (0010,0020) or 00100020."""
+    number = parse_tag(tag)
+    found = tables.attribute(number)
+    click.echo(f"{tag_name(number)} {found.keyword if found else 'not defined in PS3.6'} {found.vr if found else ''}")
+    if number >> 16 & 1:
+        click.echo("  private: removed (X, Table E.1-1); RETAIN_SAFE_PRIVATE keeps what Table E.3.10-1 lists")
+        return
+    _, rule = Profile.basic().code(number, b"")
+    click.echo(f"  Basic Profile: {rule.basic}  [{rule.source}, PS3.15 {tables.EDITION}]")
+    for option, code in rule.options.items():
+        click.echo(f"  {option}: {code}")
+    types: dict[str, int] = {}
+    for attributes in tables.iod_types().values():
+        kind = attributes.get(number, "3 or absent")
+        types[kind] = types.get(kind, 0) + 1
+    click.echo("  Type by number of SOP classes: " + ", ".join(f"{kind}: {count}" for kind, count in sorted(types.items())))
+    for (parent, child), kind in tables.nested_types().items():
+        if child == number:
+            name = found.keyword if (found := tables.attribute(parent)) else tag_name(parent)
+            click.echo(f"  Type {kind} in {name}")
