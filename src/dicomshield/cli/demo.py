@@ -1,0 +1,94 @@
+"""``dicomshield demo``: the main job on real images, with made-up patients."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Final
+
+import click
+
+from ..bulk.folder import Run
+from ..deidentifier import Deidentifier
+from ..errors import PolicyError
+from ..profile import Option, Profile
+from ..standard import tables
+
+_PATIENTS: Final = (
+    ("Castellanos^Mirabel", "48213377", "19461103", "Hollowbrook Regional Hospital", "Okonjo^Adaeze"),
+    ("Vandermeer^Joost", "77120945", "19900215", "Sint-Godelieve Kliniek", "Thibodeaux^Luc"),
+    ("Yamashiro^Kenjirou", "30558816", "19781209", "Aomizu Medical Center", "Brzezinski^Ola"),
+)
+_IMAGES: Final = (
+    ("CT_small.dcm", 0), ("MR_small_implicit.dcm", 0), ("MR_small_bigendian.dcm", 1), ("693_J2KI.dcm", 1),
+    ("liver_1frame.dcm", 2), ("rtplan.dcm", 0), ("reportsi.dcm", 1), ("waveform_ecg.dcm", 2), ("image_dfl.dcm", 2),
+    ("examples_palette.dcm", 2),
+)  # fmt: skip
+_SHOWN: Final = ("PatientName", "PatientID", "PatientBirthDate", "InstitutionName", "StudyDate", "StudyInstanceUID")
+
+
+@click.command("demo", short_help="De-identify a small folder of real images.")
+@click.argument("folder", metavar="[FOLDER]", type=click.Path(path_type=Path), default="dicomshield-demo")
+def command(folder: Path) -> None:
+    """Take real DICOM files from pydicom, plant made-up identities, and de-identify them.
+
+    FOLDER (default: dicomshield-demo) gets incoming/, released/, held-back/ and project/.
+    """
+    incoming, released = folder / "incoming", folder / "released"
+    if folder.exists() and any(folder.iterdir()):
+        raise PolicyError(f"{folder} is not empty: remove it, or name another folder")
+    sources = _build(incoming)
+    deidentifier = Deidentifier(Profile.basic(Option.RETAIN_MODIFIED_DATES), project=folder / "project")
+    first = ""
+    with Run(deidentifier, incoming, released, quarantine=folder / "held-back") as run:
+        click.echo(f"{len(sources)} real objects of {len(_PATIENTS)} made-up patients in {incoming}\n")
+        for _, report, _ in run:
+            name = tables.sop_classes().get(report.sop_class, "")
+            told = f"{report.reason}: {report.detail}" if report.reason else f"released for {report.patient}"
+            click.echo(f"  {report.number:>2}  {name:<36} {told}")
+            first = first or report.name
+    _compare(sources[0], released / first)
+    click.echo(f"\nsafe to share by its headers:  {released}")
+    click.echo(f"held back, with the reason:    {run.list_path}")
+    click.echo(f"held-back originals:           {folder / 'held-back'}")
+    click.echo(f"the secret of the pseudonyms:  {folder / 'project'}")
+
+
+def _build(incoming: Path) -> list[Path]:
+    """Write real files with planted identities, as a scanner's export would lie there."""
+    import pydicom
+    from pydicom.data import get_testdata_file
+
+    written = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for number, (name, who) in enumerate(_IMAGES):
+            source = get_testdata_file(name, download=False)
+            if not isinstance(source, str):
+                continue
+            person, patient_id, born, hospital, physician = _PATIENTS[who]
+            dataset = pydicom.dcmread(source)
+            dataset.PatientName, dataset.PatientID, dataset.PatientBirthDate = person, patient_id, born
+            dataset.InstitutionName, dataset.ReferringPhysicianName = hospital, physician
+            dataset.StudyDate, dataset.AccessionNumber = f"2021{who + 3:02d}14", f"ACC{patient_id}{number}"
+            dataset.PatientComments = f"daughter of {person.partition('^')[0]} called, ward 4"
+            block = dataset.private_block(0x0099, "ACME NOTES 1.0", create=True)
+            block.add_new(0x01, "LO", person.replace("^", " "))
+            path = incoming / person.partition("^")[0] / f"{person.partition('^')[0]}_{number:02d}.dcm"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            dataset.save_as(path)
+            written.append(path)
+    if not written:
+        raise PolicyError("pydicom is installed without its test files: reinstall it from PyPI")
+    return sorted(written)
+
+
+def _compare(original: Path, output: Path) -> None:
+    """Show one object before and after; its patient is made up."""
+    import pydicom
+
+    before, after = (pydicom.dcmread(path, stop_before_pixels=True) for path in (original, output))
+    click.echo(f"\n  {'one object':<20} {'incoming':<50} released")
+    for keyword in _SHOWN:
+        old, new = (str(dataset.get(keyword, "(removed)")) or "(empty)" for dataset in (before, after))
+        click.echo(f"  {keyword:<20} {old[:48]:<50} {new[:48]}")
