@@ -84,7 +84,7 @@ def encoded(ds: Dataset, syntax: str = ExplicitVRLittleEndian) -> bytes:
 
 def readable(data: bytes) -> bytes:
     """Return what a byte search of a file must see: inflated if the data set is deflated, lower case."""
-    meta = pydicom.filereader.read_file_meta_info(BytesIO(data))
+    meta = pydicom.dcmread(BytesIO(data), specific_tags=["SOPClassUID"]).file_meta
     if meta.TransferSyntaxUID == DeflatedExplicitVRLittleEndian:
         start = 144 + int(meta.FileMetaInformationGroupLength)
         data = data[:start] + zlib.decompress(data[start:], -15)
