@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 
 from ._version import __version__
 from .encoding.container import Container, deflate, normalise, unpack
-from .encoding.scan import PIXEL_DATA, PIXEL_TAGS, Dropped, Element, Scan, tag_name
+from .encoding.scan import PIXEL_DATA, PIXEL_TAGS, Element, Noted, Run, Scan, tag_name
 from .encoding.source import Source
 from .encoding.write import element, file_meta, item
 from .errors import Finding, PolicyError, Quarantined, Reason
@@ -39,6 +39,7 @@ _VALUE: Final = 1 << 12
 """Longest value, in bytes, that is read as a fact about the object."""
 _SEARCH: Final = 1 << 22
 _OVERLAP: Final = 1 << 10
+_CLEAR: Final = 1 << 12
 """Bytes searched at once in a long run, and how far one search reaches into the next."""
 
 
@@ -95,6 +96,7 @@ class Deidentifier:
         self.verify_fully = verify_fully
         self.durability = durability
         self._current: tuple[object, Rebuilder] | None = None
+        self._search = _Search()
 
     def __call__(self, dataset: Dataset) -> Dataset:
         """De-identify a pydicom data set; its ``report`` attribute is the `Report`.
@@ -172,7 +174,7 @@ class Deidentifier:
         report.transfer_syntax = container.transfer_syntax
         sop_class = _uid(header, _SOP_CLASS)
         self._accept(header, sop_class, report)
-        self._consider_pixels(header, sop_class, _overlay_in_pixels(container.source, scan), report)
+        self._consider_pixels(header, sop_class, _overlay_in_pixels(header), report)
         patient = self._patient(header)
         claims, codes, markers = self._markers[container.explicit]
         rebuilder = self._rebuilder(header, patient, container.explicit)
@@ -188,7 +190,7 @@ class Deidentifier:
         )
         report.name = "/".join((_folder_name(patient.pseudonym), report.study, report.series, report.instance)) + ".dcm"
         meta = file_meta(sop_class.encode(), report.instance.encode(), container.transfer_syntax)
-        _search(container.source, rebuilt, report.name)
+        self._search(container.source, rebuilt, report.name)
         clean = _Clean(container.source, [meta, *rebuilt.pieces], report)
         if container.deflated:
             data_set = b"".join(_joined(container.source, rebuilt.pieces))
@@ -236,12 +238,12 @@ class Deidentifier:
         with Source.open(original) as source:
             container, scan, header = self._open(source)
             rebuilder = self._rebuilder(header, self._patient(header), container.explicit)
-            known = _known(rebuilder.rebuild(container, scan))
+            spelled, uids = _known(rebuilder.rebuild(container, scan))
         with Source.open(output) as source:
             container, scan, _ = self._open(source)
             meta = source.window(0, container.start or _VALUE)
             pieces, pixels = as_it_is(container, scan)
-            return _found(container.source, [meta, *pieces], pixels, known, {})
+            return _found(container.source, [meta, *pieces], pixels, spelled + uids, {})
 
     def _patient(self, header: dict[int, bytes]) -> Patient:
         patient_id, issuer = (_text(header.get(tag, b"")) for tag in (0x00100020, 0x00100021))
@@ -300,7 +302,7 @@ class Deidentifier:
         return _markers_of(self.profile, explicit=False), _markers_of(self.profile, explicit=True)
 
     def __getstate__(self) -> dict[str, object]:
-        state = {**self.__dict__, "_current": None}
+        state = {**self.__dict__, "_current": None, "_search": _Search()}
         state.pop("_markers", None)
         return state
 
@@ -309,6 +311,7 @@ _Markers = tuple[tuple[str, ...], bytes, list[tuple[int, bytes]]]
 """Codes claimed, their encoded items, and the other elements by tag."""
 
 _SOP_CLASS, _INSTANCE, _STUDY, _SERIES = 0x00080016, 0x00080018, 0x0020000D, 0x0020000E
+_OVERLAY_BIT: Final = 0x60000102
 _IS_UID: Final = re.compile(r"[0-9][0-9.]{0,63}")
 
 
@@ -337,27 +340,29 @@ def _markers_of(profile: Profile, *, explicit: bool) -> _Markers:
 
 def _header(source: Source, scan: Scan) -> dict[int, bytes]:
     """Return the values of the attributes the main job reads; a long one is only said to be there."""
-    slice_, facts = source.slice, FACTS
-    return {
-        noted[0]: slice_(noted[3], noted[4]) if noted[4] - noted[3] <= _VALUE else b""
-        for noted in scan.elements
-        if noted[0] in facts and type(noted) is Element
-    }
+    header: dict[int, bytes] = {}
+    slice_ = source.slice
+    for noted in scan.elements:
+        if type(noted) is Run:
+            stretch = noted.stretch
+            if stretch.facts is None:
+                inside = Scan([*stretch.elements], [], 0)
+                stretch.facts = _header(Source.of(stretch.raw), inside)
+            header |= stretch.facts
+        elif type(noted) is Element and (noted.tag in FACTS or noted.tag & 0xFF00FFFF == _OVERLAY_BIT):
+            header[noted.tag] = slice_(noted.value, noted.end) if noted.end - noted.value <= _VALUE else b""
+    return header
 
 
-def _overlay_in_pixels(source: Source, scan: Scan) -> bool:
+def _overlay_in_pixels(header: dict[int, bytes]) -> bool:
     """Tell whether an overlay lies in bits of Pixel Data (PS3.3 C.9.2: Overlay Bit Position, retired)."""
-    return any(
-        source.slice(noted.value, min(noted.end, noted.value + 2)) != b"\0\0"
-        for noted in scan.elements
-        if noted[0] & 0xFF00FFFF == 0x60000102 and type(noted) is Element
-    )
+    return any(tag & 0xFF00FFFF == _OVERLAY_BIT and value[:2] != b"\0\0" for tag, value in header.items())
 
 
 def _pixel_length(scan: Scan, header: dict[int, bytes]) -> int | None:
     """Return the bytes of native Pixel Data that are frames; hold back what the header does not explain."""
-    pixels = next((noted for noted in reversed(scan.elements) if noted[0] == PIXEL_DATA), None)
-    if not isinstance(pixels, Element) or not pixels.defined:
+    pixels = next((one for one in reversed(scan.elements) if isinstance(one, Element) and one.tag == PIXEL_DATA), None)
+    if pixels is None or not pixels.defined:
         return None
     expected, found = native_length(header), pixels.end - pixels.value
     if expected is None:
@@ -369,20 +374,19 @@ def _pixel_length(scan: Scan, header: dict[int, bytes]) -> int | None:
     return expected
 
 
-def _known(rebuilt: Rebuilt) -> Known:
-    """Return the spellings of all values that the rewrite took out."""
+def _known(rebuilt: Rebuilt) -> tuple[Known, Known]:
+    """Return the spellings of all values that the rewrite took out, and of all UIDs."""
     outcomes = rebuilt.outcomes
-    known = known_spellings(tuple([outcome.harvest for outcome in outcomes if outcome.harvest]))
+    spelled = known_spellings(tuple([outcome.harvest for outcome in outcomes if outcome.harvest]))
     uids = dict.fromkeys(chain.from_iterable([outcome.uids for outcome in outcomes]))
-    return known + tuple(chain.from_iterable(map(uid_spellings, uids)))
+    return spelled, tuple(chain.from_iterable(map(uid_spellings, uids)))
 
 
 def _found(
     source: Source, pieces: list[Piece], pixels: Range | None, known: Known, written: Mapping[bytes, int]
 ) -> list[Finding]:
     """Search all pieces but the pixel data."""
-    data = b"".join([piece for piece in pieces if isinstance(piece, bytes)])
-    findings = residual.search(data, known, written=written)
+    findings = residual.search(_in_memory(pieces), known, written=written)
     for piece in pieces:
         if isinstance(piece, Range) and piece != pixels:
             for at in range(piece.start, piece.end, _SEARCH):
@@ -390,27 +394,47 @@ def _found(
     return findings
 
 
-def _search(source: Source, rebuilt: Rebuilt, name: str) -> None:
-    """Search all that goes out, its name too, for values of the patient.
+def _in_memory(pieces: Iterable[Piece]) -> bytes:
+    return b"".join([piece for piece in pieces if isinstance(piece, bytes)])
 
-    Raises
-    ------
-    Quarantined
-        RESIDUAL, with the kinds of values that would have gone out.
-    """
-    written = Counter(chain.from_iterable([outcome.dates for outcome in rebuilt.outcomes]))
-    pieces = [name.encode() + b"\n", *rebuilt.pieces]
-    findings = _found(source, pieces, rebuilt.pixels, _known(rebuilt), written)
-    if findings:
-        kinds = ", ".join(sorted({finding.kind for finding in findings}))
-        raise Quarantined(Reason.RESIDUAL, f"found by kind: {kinds}", tuple(findings))
+
+class _Search:
+    """The residual check of a series: bytes that were searched for the same spellings are not searched again."""
+
+    def __init__(self) -> None:
+        self._spelled: Known = ()
+        self._clear: set[Piece] = set()
+
+    def __call__(self, source: Source, rebuilt: Rebuilt, name: str) -> None:
+        """Search all that goes out, its name too, for values of the patient.
+
+        Raises
+        ------
+        Quarantined
+            RESIDUAL, with the kinds of values that would have gone out.
+        """
+        spelled, uids = _known(rebuilt)
+        if spelled is not self._spelled or len(self._clear) > _CLEAR:
+            self._spelled, self._clear = spelled, set()
+        pieces = [name.encode() + b"\n", *rebuilt.pieces]
+        fresh = [piece for piece in pieces if piece not in self._clear or isinstance(piece, Range)]
+        long = any(isinstance(piece, Range) and piece != rebuilt.pixels for piece in pieces)
+        if long or residual.suspects(_in_memory(fresh), spelled) or residual.suspects(_in_memory(pieces), uids):
+            written = Counter(chain.from_iterable([outcome.dates for outcome in rebuilt.outcomes]))
+            findings = _found(source, pieces, rebuilt.pixels, spelled + uids, written)
+            if findings:
+                kinds = ", ".join(sorted({finding.kind for finding in findings}))
+                raise Quarantined(Reason.RESIDUAL, f"found by kind: {kinds}", tuple(findings))
+        self._clear.update(fresh)
 
 
 def _planned(
-    table: ActionTable, elements: Iterable[Element | Dropped], path: tuple[int, ...]
+    table: ActionTable, elements: Iterable[Noted], path: tuple[int, ...]
 ) -> Iterator[tuple[tuple[int, ...], Decision]]:
     for noted in elements:
-        if isinstance(noted, Element) and not noted.tag >> 16 & 1:
+        if isinstance(noted, Run):
+            yield from _planned(table, noted.stretch.elements, path)
+        elif isinstance(noted, Element) and not noted.tag >> 16 & 1:
             decision = table.decide(noted.tag, noted.vr, path[-1] if path else 0)
             inside = (*path, noted.tag)
             if decision.action is not Action.KEEP:

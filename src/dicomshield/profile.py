@@ -93,6 +93,8 @@ DATE_RANGE: Final = (-3653, -366)
 METHOD_CODES: Final = 0x00120064
 MARKERS: Final = frozenset({0x00120062, 0x00120063, METHOD_CODES, 0x00280303})
 """Attributes that say what was done; written anew (PS3.15 E.1.1)."""
+_BREAKS: Final = (0x00120062, 0x00120065, 0x00280303, 0x00280304, 0x7FE00000)
+"""New elements stand here, and pixel data are never remembered."""
 FACTS: Final = frozenset(
     {0x00080005, 0x00080008, 0x00080016, 0x00080018, 0x00080060, 0x00080064, 0x0008103E, 0x00100020, 0x00100021}
     | {0x00181010, 0x00181012, 0x00181016, 0x00181018, 0x00181019, 0x0020000D, 0x0020000E}
@@ -232,7 +234,9 @@ class Profile:
 
     @cached_property
     def _scanners(self) -> tuple[Scanner, Scanner]:
-        return Scanner(self.judge, vr_of, explicit=False), Scanner(self.judge, vr_of, explicit=True)
+        breaks = () if self.keeps_private else _BREAKS
+        implicit, explicit = (Scanner(self.judge, vr_of, explicit=vr, breaks=breaks) for vr in (False, True))
+        return implicit, explicit
 
     def table(self, sop_class: str) -> ActionTable:
         """Return the decisions for one SOP class."""

@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Final, NamedTuple
 
 from .encoding.container import Container
-from .encoding.scan import PIXEL_TAGS, Dropped, Element, Item, Scan
+from .encoding.scan import PIXEL_TAGS, Dropped, Element, Item, Run, Scan, Stretch
 from .encoding.source import Source
 from .encoding.write import element, item, sequence
 from .identity.known import Harvest, Shared, kind_of, shared
@@ -117,6 +118,7 @@ class Rebuilder:
     def __init__(self, table: ActionTable, patient: Patient, pseudonymizer: Pseudonymizer, charset: bytes) -> None:
         self.table, self.patient, self.pseudonymizer, self.charset = table, patient, pseudonymizer, charset
         self._memo: dict[bytes, Outcome] = {}
+        self._stretches: dict[Stretch, Outcome] = {}
 
     def rebuild(
         self,
@@ -147,6 +149,12 @@ class Rebuilder:
         private: list[Element] = []
         dropped, earlier = 0, b""
         for noted in scan.elements:
+            if type(noted) is Run:
+                outcome = self._stretches.get(noted.stretch) or self._stretch(noted.stretch)
+                if outcome.new is not None:
+                    edits.append((noted.start, noted.end, outcome.new))
+                outcomes.append(outcome)
+                continue
             if type(noted) is Dropped:
                 edits.append((noted.start, noted.end, b""))
                 dropped += noted.count
@@ -181,6 +189,32 @@ class Rebuilder:
             self._memo.clear()
         outcome = self._memo[raw] = _Work(self, raw).outcome(noted)
         return outcome
+
+    def _stretch(self, stretch: Stretch) -> Outcome:
+        """Put together what becomes of the elements of a stretch."""
+        raw, edits, dropped = stretch.raw, [], 0
+        inside: list[Outcome] = []
+        for noted in stretch.elements:
+            if isinstance(noted, Dropped):
+                dropped += noted.count
+                edits.append((noted.start, noted.end, b""))
+                continue
+            own = raw[noted.start : noted.end]
+            outcome = self._memo.get(own) or self._remember(own, noted)
+            inside.append(outcome)
+            if outcome.new is not None:
+                edits.append((noted.start, noted.end, outcome.new))
+        if len(self._stretches) > _MEMO:
+            self._stretches.clear()
+        together = self._stretches[stretch] = Outcome(
+            _edited(raw, 0, len(raw), edits) if edits else None,
+            shared(chain.from_iterable(outcome.changes for outcome in inside)),
+            shared(chain.from_iterable(outcome.harvest for outcome in inside)),
+            tuple(chain.from_iterable(outcome.uids for outcome in inside)),
+            tuple(chain.from_iterable(outcome.dates for outcome in inside)),
+            dropped + sum(outcome.dropped for outcome in inside),
+        )
+        return together
 
     def _long(self, source: Source, noted: Element) -> Outcome:
         """Decide about an element too long to be remembered; only a sequence is read for that."""

@@ -7,15 +7,17 @@ an `Element`; nothing else is decoded, and nothing is copied.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
 from enum import IntEnum
+from operator import itemgetter
 from struct import Struct
 from typing import Any, Final, NamedTuple, TypeVar
 
 from ..errors import Quarantined, Reason
 from .source import Source
 
-__all__ = ["LONG_VRS", "PIXEL_DATA", "PIXEL_TAGS", "SHORT_VRS", "Dropped", "Element", "Item", "Scan", "Scanner", "Verdict", "tag_name"]
+__all__ = ["LONG_VRS", "PIXEL_DATA", "PIXEL_TAGS", "SHORT_VRS", "Dropped", "Element", "Item", "Noted", "Run", "Scan", "Scanner", "Stretch", "Verdict", "tag_name"]
 
 PIXEL_DATA: Final = 0x7FE00010
 PIXEL_TAGS: Final = frozenset({PIXEL_DATA, 0x7FE00008, 0x7FE00009})
@@ -36,6 +38,11 @@ _IMPLICIT: Final = Struct("<HHI").unpack_from
 _LENGTH: Final = Struct("<I").unpack_from
 _WINDOW: Final = 1 << 16
 _MEMO: Final = 1 << 13
+_UNFAMILIAR: Final = 24
+"""Elements and stretches met in an object that make it worth learning from it."""
+_STRETCHES: Final = 256
+_KEY: Final = 24
+"""Bytes of a stretch by which it is looked up: the header and value of its first element, mostly."""
 
 
 class Verdict(IntEnum):
@@ -90,6 +97,33 @@ class Dropped(NamedTuple):
     count: int
 
 
+class Stretch:
+    """Neighbouring elements that two objects had alike, byte for byte; others of the series have them too.
+
+    Attributes
+    ----------
+    raw : bytes
+    elements : list of Element or Dropped
+        What is noted in it, with offsets from its start.
+    facts : dict or None
+        Room for whoever reads values of it more than once.
+    """
+
+    __slots__ = ("elements", "facts", "raw")
+
+    def __init__(self, raw: bytes, elements: list[Element | Dropped]) -> None:
+        self.raw, self.elements = raw, elements
+        self.facts: dict[int, bytes] | None = None
+
+
+class Run(NamedTuple):
+    """A place where a known stretch stands."""
+
+    start: int
+    end: int
+    stretch: Stretch
+
+
 class Item(NamedTuple):
     """One item of a sequence (PS3.5 section 7.5); ``end`` lies before its delimiter, if it has one."""
 
@@ -99,10 +133,13 @@ class Item(NamedTuple):
     elements: list[Element | Dropped]
 
 
+Noted = Element | Dropped | Run
+
+
 class Scan(NamedTuple):
     """The noted elements of a data set in file order, the starts of all kept ones, and where it ends."""
 
-    elements: list[Element | Dropped]
+    elements: list[Noted]
     kept: list[int]
     end: int
 
@@ -127,12 +164,21 @@ class Scanner:
         ``tag -> VR`` by the data dictionary, ``b"UN"`` if unknown.
     explicit : bool
         Whether elements are encoded with their VR.
+    breaks : sequence of int
+        Tags that no learned stretch may reach across; without any, no stretches are learned.
     """
 
     def __init__(
-        self, judge: Callable[[int, bytes], Verdict], vr_of: Callable[[int], bytes], *, explicit: bool
+        self,
+        judge: Callable[[int, bytes], Verdict],
+        vr_of: Callable[[int], bytes],
+        *,
+        explicit: bool,
+        breaks: Sequence[int] = (),
     ) -> None:
         self.judge, self.vr_of, self.explicit = judge, vr_of, explicit
+        self.stretches: dict[bytes, Stretch] = {}
+        self._breaks, self._last, self._usual = breaks, frozenset[bytes](), 0.0
         self.keep: dict[bytes, int] = {}
         self.note: dict[bytes, tuple[int, bytes, int]] = {}
         self.drop: dict[bytes, int] = {}
@@ -149,7 +195,17 @@ class Scanner:
         Quarantined
             TRUNCATED, MALFORMED or TOO_LARGE, with the tag where the walk had to stop.
         """
-        elements: list[Element | Dropped] = []
+        scan = self._scan(source, start)
+        if self._breaks:
+            met = len(scan.elements) + len(scan.kept)
+            # learning costs as much as a walk, so it must promise fewer elements than are usual by now
+            self._usual = min(self._usual * 1.02 + 1, met)
+            if met > max(_UNFAMILIAR, 1.3 * self._usual):
+                self._learn(source.head, scan)
+        return scan
+
+    def _scan(self, source: Source, start: int) -> Scan:
+        elements: list[Noted] = []
         kept: list[int] = []
         base, data, position, size = 0, source.head, start, source.size
         while base + position < size:
@@ -185,6 +241,25 @@ class Scanner:
         else:
             _bounded(self.drop)[head] = step
 
+    def _learn(self, head: bytes, scan: Scan) -> None:
+        """Join neighbouring elements that the object before had too into stretches."""
+        spans: list[tuple[int, Noted | None]] = [(start, None) for start in scan.kept]
+        spans += [(noted.start, noted) for noted in scan.elements]
+        spans.sort(key=itemgetter(0))
+        ends = [start for start, _ in spans[1:]] + [scan.end]
+        last, seen, stable = self._last, [], _Growing()
+        for (start, noted), end in zip(spans, ends, strict=True):
+            raw = head[start:end]
+            zone = bisect_right(self._breaks, _tag_at(raw)) if end <= len(head) and type(noted) is not Run else -1
+            if zone >= 0:
+                seen.append(raw)
+            if zone != stable.zone or raw not in last:
+                stable.finish(head, self.stretches)
+            if zone >= 0 and raw in last:
+                stable.add(zone, start, end, noted)
+        stable.finish(head, self.stretches)
+        self._last = frozenset(seen)
+
 
 _Memo = TypeVar("_Memo", bound="dict[bytes, Any]")
 
@@ -196,8 +271,40 @@ def _bounded(memo: _Memo) -> _Memo:
     return memo
 
 
+class _Growing:
+    """A stretch while it is put together."""
+
+    def __init__(self) -> None:
+        self.zone, self.start, self.end, self.count = -1, 0, 0, 0
+        self.noted: list[Element | Dropped] = []
+
+    def add(self, zone: int, start: int, end: int, noted: Noted | None) -> None:
+        if not self.count:
+            self.zone, self.start = zone, start
+        self.count += 1
+        self.end = end
+        if isinstance(noted, Element):
+            away = self.start
+            noted = noted._replace(start=start - away, value=noted.value - away, end=end - away)
+            self.noted.append(noted)
+        elif isinstance(noted, Dropped):
+            self.noted.append(noted._replace(start=start - self.start, end=end - self.start))
+
+    def finish(self, head: bytes, stretches: dict[bytes, Stretch]) -> None:
+        if self.count > 2:
+            raw = head[self.start : self.end]
+            if len(stretches) > _STRETCHES:
+                stretches.clear()
+            stretches[raw[:_KEY]] = Stretch(raw, self.noted)
+        self.__init__()  # type: ignore[misc]
+
+
+def _tag_at(raw: bytes) -> int:
+    return int.from_bytes(raw[:2], "little") << 16 | int.from_bytes(raw[2:4], "little")
+
+
 def _ending(
-    source: Source, position: int, elements: list[Element | Dropped], kept: list[int], reason: Reason, tag: int
+    source: Source, position: int, elements: list[Noted], kept: list[int], reason: Reason, tag: int
 ) -> Scan:
     """Decide what bytes that are no element mean: the data set has ended before them, or it is broken.
 
@@ -222,8 +329,8 @@ class _Walk:
         self.top = self.tag = 0
 
     def elements(
-        self, scanner: Scanner, at: int, end: int, noted: list[Element | Dropped], kept: list[int] | None,
-        depth: int = 0, *, delimited: bool = False,
+        self, scanner: Scanner, at: int, end: int, noted: list[Any], kept: list[int] | None, depth: int = 0, *,
+        delimited: bool = False,
     ) -> int:
         """Walk elements up to ``end`` or the item's delimiter; return where that is.
 
@@ -232,9 +339,15 @@ class _Walk:
         data, explicit = self.data, scanner.explicit
         base = self.base if kept is not None else -self.top
         keep, note, drop = scanner.keep.get, scanner.note.get, scanner.drop.get
+        familiar = scanner.stretches.get if kept is not None and scanner.stretches else None
         note_it = noted.append
         keep_it = [].append if kept is None else kept.append
         while at < end:
+            if familiar and (stretch := familiar(data[at : at + _KEY])) and data.startswith(stretch.raw, at):
+                start = base + at
+                at += len(stretch.raw)
+                note_it(_new(Run, (start, base + at, stretch)))
+                continue
             head = data[at : at + 8]
             if (step := keep(head)) is not None:
                 keep_it(base + at)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from ..errors import Finding
 from ..identity.known import Known, Needle, lowered
 
-__all__ = ["search"]
+__all__ = ["search", "suspects"]
 
 _DIGITS = b"0123456789"
 _NEIGHBOURS = {b"9": _DIGITS, b"a": b"abcdefghijklmnopqrstuvwxyz"}
@@ -42,6 +42,15 @@ def search(data: bytes, known: Known, *, written: Mapping[bytes, int] | None = N
         if _stands(hay, needle, written or {})
     ]
     return [Finding(kind, count) for kind, count in Counter(needle.kind for needle in found).items()] if found else []
+
+
+def suspects(data: bytes, known: Known) -> bool:
+    """Tell at little cost whether `search` could find anything."""
+    hay = lowered(data)
+    for shared, _ in known:
+        if shared in hay:
+            return True
+    return False
 
 
 def _stands(hay: bytes, needle: Needle, written: Mapping[bytes, int]) -> bool:

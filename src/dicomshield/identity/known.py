@@ -107,7 +107,7 @@ def _shared_bytes(needle: Needle) -> bytes:
     if needle.kind != "date":
         return needle.text
     year = re.search(rb"\d{4}", needle.text)
-    return year[0] if year else needle.text[-3:]
+    return year[0] if year else needle.text
 
 
 def _kinds() -> dict[int, str]:
