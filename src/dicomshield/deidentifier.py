@@ -7,8 +7,8 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
-from itertools import chain
 from io import BytesIO
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Deidentifier", "Result"]
 
+_Bytes = bytes
+_Header = dict[int, bytes]
+"""tag -> value as encoded, of the top-level attributes the main job reads."""
 _VALUE: Final = 1 << 12
 """Longest value, in bytes, that is read as a fact about the object."""
 _SEARCH: Final = 1 << 22
@@ -48,6 +51,16 @@ class Result(NamedTuple):
 
     data: bytes
     report: Report
+
+    def write(self, out_folder: str | os.PathLike[str]) -> None:
+        """Write the object to its place in a folder, as a whole or not at all.
+
+        Raises
+        ------
+        Quarantined
+            COLLISION if another object has its name already, DISK if it cannot be written.
+        """
+        Storage(out_folder).write(self.report.name, Source.of(b""), [self.data])
 
 
 class _Clean(NamedTuple):
@@ -120,7 +133,7 @@ class Deidentifier:
         clean.report = result.report
         return clean
 
-    def bytes(self, data: bytes | BinaryIO | str | os.PathLike[str]) -> Result:
+    def bytes(self, data: _Bytes | BinaryIO | str | os.PathLike[str]) -> Result:
         """De-identify an object given as bytes, as an open binary file, or by a path or fsspec URL.
 
         Raises
@@ -203,7 +216,7 @@ class Deidentifier:
             report.checks = ("residual", "full")
         return clean
 
-    def _open(self, source: Source) -> tuple[Container, Scan, dict[int, bytes]]:
+    def _open(self, source: Source) -> tuple[Container, Scan, _Header]:
         """Find, walk and read the header of an object; let pydicom mend what the walk does not understand."""
         try:
             container = unpack(source)
@@ -245,12 +258,12 @@ class Deidentifier:
             pieces, pixels = as_it_is(container, scan)
             return _found(container.source, [meta, *pieces], pixels, spelled + uids, {})
 
-    def _patient(self, header: dict[int, bytes]) -> Patient:
+    def _patient(self, header: _Header) -> Patient:
         patient_id, issuer = (_text(header.get(tag, b"")) for tag in (0x00100020, 0x00100021))
         issuer = "" if self.profile.ignore_issuer else issuer
         return self.pseudonymizer.patient(patient_id, issuer, _uid(header, _STUDY))
 
-    def _accept(self, header: dict[int, bytes], sop_class: str, report: Report) -> None:
+    def _accept(self, header: _Header, sop_class: str, report: Report) -> None:
         """Hold back what is incomplete, or of a SOP class that the profile does not accept."""
         for tag in (_SOP_CLASS, _INSTANCE, _STUDY, _SERIES):
             if not _uid(header, tag):
@@ -265,9 +278,7 @@ class Deidentifier:
         if ENCAPSULATED_DOCUMENT in header and _text(header.get(0x00420012, b"")) != "application/pdf":
             raise Quarantined(Reason.DOCUMENT)
 
-    def _consider_pixels(
-        self, header: dict[int, bytes], sop_class: str, overlay_in_pixels: bool, report: Report
-    ) -> None:
+    def _consider_pixels(self, header: _Header, sop_class: str, overlay_in_pixels: bool, report: Report) -> None:
         """Hold back an object whose pixels may carry text, unless the policy vouches for them."""
         if not PIXEL_TAGS & header.keys():
             report.pixels = "none"
@@ -280,7 +291,7 @@ class Deidentifier:
             raise Quarantined(Reason.BURNED_IN, why)
         report.pixels = f"kept, trusted by policy: {why}" if why else "kept"
 
-    def _rebuilder(self, header: dict[int, bytes], patient: Patient, explicit: bool) -> Rebuilder:
+    def _rebuilder(self, header: _Header, patient: Patient, explicit: bool) -> Rebuilder:
         """Return the rebuilder of the series at hand, which remembers what the objects share."""
         table, charset = self.profile.table(_uid(header, _SOP_CLASS)), header.get(0x00080005, b"")
         key = (table, patient, charset, explicit)
@@ -288,7 +299,7 @@ class Deidentifier:
             self._current = key, Rebuilder(table, patient, self.pseudonymizer, charset)
         return self._current[1]
 
-    def _new_uid(self, table: ActionTable, tag: int, raw: bytes) -> str:
+    def _new_uid(self, table: ActionTable, tag: int, raw: _Bytes) -> str:
         action = table.decide(tag, b"UI").action
         new = self.pseudonymizer.uid(raw) if action is Action.UID else raw
         text = _text(new)
@@ -338,9 +349,9 @@ def _markers_of(profile: Profile, *, explicit: bool) -> _Markers:
     return tuple(value for value, _ in codes), items, elements
 
 
-def _header(source: Source, scan: Scan) -> dict[int, bytes]:
+def _header(source: Source, scan: Scan) -> _Header:
     """Return the values of the attributes the main job reads; a long one is only said to be there."""
-    header: dict[int, bytes] = {}
+    header: _Header = {}
     slice_ = source.slice
     for noted in scan.elements:
         if type(noted) is Run:
@@ -354,12 +365,12 @@ def _header(source: Source, scan: Scan) -> dict[int, bytes]:
     return header
 
 
-def _overlay_in_pixels(header: dict[int, bytes]) -> bool:
+def _overlay_in_pixels(header: _Header) -> bool:
     """Tell whether an overlay lies in bits of Pixel Data (PS3.3 C.9.2: Overlay Bit Position, retired)."""
     return any(tag & 0xFF00FFFF == _OVERLAY_BIT and value[:2] != b"\0\0" for tag, value in header.items())
 
 
-def _pixel_length(scan: Scan, header: dict[int, bytes]) -> int | None:
+def _pixel_length(scan: Scan, header: _Header) -> int | None:
     """Return the bytes of native Pixel Data that are frames; hold back what the header does not explain."""
     pixels = next((one for one in reversed(scan.elements) if isinstance(one, Element) and one.tag == PIXEL_DATA), None)
     if pixels is None or not pixels.defined:
@@ -453,7 +464,7 @@ def _text(value: bytes) -> str:
     return value.decode("latin-1").strip(" \0")
 
 
-def _uid(header: dict[int, bytes], tag: int) -> str:
+def _uid(header: _Header, tag: int) -> str:
     return _text(header.get(tag, b""))
 
 

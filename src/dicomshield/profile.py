@@ -259,9 +259,9 @@ class Profile:
             return Verdict.DROP
         if group & 1:
             return Verdict.NOTE if self.keeps_private else Verdict.DROP
-        if tag in FACTS or tag in MARKERS or self.code(tag, vr)[0] != "K":
-            return Verdict.NOTE
-        return Verdict.KEEP
+        code, rule = self.code(tag, vr)
+        # what only an option keeps may still be changed, as ages are
+        return Verdict.KEEP if code == rule.basic == "K" and tag not in FACTS | MARKERS else Verdict.NOTE
 
     def code(self, tag: int, vr: bytes) -> tuple[str, tables.Rule]:
         """Return the code that holds for an attribute under the options chosen, and its rule."""
@@ -273,7 +273,8 @@ class Profile:
                 return "K", rule
             if code == "C" and option is Option.RETAIN_MODIFIED_DATES:
                 return "C", rule
-        if rule.basic == "U" and Option.RETAIN_UIDS in self.options and rule.source != "Table E.1-1":
+        if rule.basic == "U" and not rule.options and Option.RETAIN_UIDS in self.options:
+            # instance references that the table omits; the UIDs of organisations and devices have options of their own
             return "K", rule
         return rule.basic, rule
 
@@ -388,10 +389,7 @@ class ActionTable:
             action = profile.overrides[tag]
             return Decision(action, Action.REMOVE, "the policy of this site")
         code, rule = profile.code(tag, vr)
-        if parent:
-            kind = tables.nested_types().get((parent, tag), "3")
-        else:
-            kind = self._types.get(tag, "3")
+        kind = tables.nested_types().get((parent, tag), "3") if parent else self._types.get(tag, "3")
         why = f"{rule.basic}, Type {kind}, {rule.source}"
         basic = _resolved(rule.basic, kind, tag)
         if not parent and tag in _PSEUDONYM and basic in (Action.EMPTY, Action.DUMMY):
@@ -460,7 +458,7 @@ def _refuse_contradictions(options: frozenset[Option]) -> None:
     if torn:
         keepers = sorted(names & {"RETAIN_FULL_DATES", "RETAIN_DEVICE_IDENTITY"})
         raise PolicyError(
-            f"{' and '.join(keepers)} keep {len(torn)} attributes, such as {tag_name(int(torn[0], 16))}, "
+            f"{' and '.join(keepers)} would keep {len(torn)} attributes, such as {tag_name(int(torn[0], 16))}, "
             "that RETAIN_MODIFIED_DATES must change (PS3.15 gives neither precedence): choose one, or keep "
             "single attributes by overrides in the policy"
         )
@@ -501,7 +499,7 @@ def _from_policy(policy: dict[str, Any]) -> Profile:
         raise PolicyError("date_range must be two whole numbers of days, such as [-3653, -366]")
     return Profile(
         options=options,
-        overrides={parse_tag(name): _action(name, action) for name, action in _section(policy, "attributes").items()},
+        overrides=dict(_override(name, action) for name, action in _section(policy, "attributes").items()),
         private_overrides=_private(_section(policy, "private")),
         accepted=accepted,
         date_range=(dates[0], dates[1]),
@@ -535,9 +533,36 @@ def _choice(policy: dict[str, Any], key: str, choices: tuple[str, ...]) -> str:
 def _action(name: str, action: object) -> Action:
     if not isinstance(action, str) or action not in _OVERRIDES:
         raise PolicyError(
-            f"the action of {_shown(name)} must be one of {', '.join(_OVERRIDES)}" + _did_you_mean(str(action), _OVERRIDES)
+            f"the action of {_shown(name)} must be one of {', '.join(_OVERRIDES)}"
+            + _did_you_mean(str(action), _OVERRIDES)
         )
     return _OVERRIDES[action]
+
+
+_ESSENTIAL: Final = frozenset(
+    {0x00080005, 0x00080016, 0x00280002, 0x00280004, 0x00280006, 0x00280008, 0x00280010, 0x00280011}
+    | {0x00280100, 0x00280101, 0x00280102, 0x00280103, 0x7FE00008, 0x7FE00009, 0x7FE00010}
+)
+_INSTANCE: Final = frozenset({0x00080018, 0x0020000D, 0x0020000E})
+_NEEDS_VR: Final = MappingProxyType({Action.UID: {"UI"}, Action.SHIFT: _TEMPORAL})
+
+
+def _override(name: str, wanted: object) -> tuple[int, Action]:
+    """Read one line of ``[attributes]``; refuse what would break the object or do nothing."""
+    tag, action = parse_tag(name), _action(name, wanted)
+    group, known = tag >> 16, tables.attribute(tag)
+    problem = ""
+    if group & 1:
+        problem = 'is private: write it under [private."its creator"]'
+    elif group < 8 or tag & 0xFFFF == 0 or tag == 0xFFFCFFFC or tag in MARKERS:
+        problem = "is always written anew or removed"
+    elif tag in _ESSENTIAL or (tag in _INSTANCE and action not in (Action.KEEP, Action.UID)):
+        problem = "is needed to read or to tell objects apart, so it stays as the profile has it"
+    elif action in _NEEDS_VR and not (known and known.vr in _NEEDS_VR[action]):
+        problem = f"is no {'UID' if action is Action.UID else 'date or time'}"
+    if problem:
+        raise PolicyError(f"{_shown(name)} {problem}")
+    return tag, action
 
 
 def _private(creators: dict[str, Any]) -> dict[tuple[int, str, int], Action]:
@@ -545,7 +570,7 @@ def _private(creators: dict[str, Any]) -> dict[tuple[int, str, int], Action]:
     found = {}
     for creator, elements in creators.items():
         if not isinstance(elements, dict):
-            raise PolicyError(f'private attributes are written [private."{_shown(creator)}"] then "0019xx0C" = "keep"')
+            raise PolicyError(f'private attributes are written [private.{_shown(creator)}] then "0019xx0C" = "keep"')
         for pattern, action in elements.items():
             group, _, low = pattern.lower().partition("xx")
             try:

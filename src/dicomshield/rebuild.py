@@ -149,15 +149,15 @@ class Rebuilder:
         private: list[Element] = []
         dropped, earlier = 0, b""
         for noted in scan.elements:
-            if type(noted) is Run:
+            if isinstance(noted, Run):
                 outcome = self._stretches.get(noted.stretch) or self._stretch(noted.stretch)
                 if outcome.new is not None:
                     edits.append((noted.start, noted.end, outcome.new))
                 outcomes.append(outcome)
                 continue
-            if type(noted) is Dropped:
+            if isinstance(noted, Dropped):
                 edits.append((noted.start, noted.end, b""))
-                dropped += noted.count
+                dropped += noted.number
                 continue
             tag, _, start, _, end, _, _, items = noted
             if tag >> 16 & 1:
@@ -192,11 +192,12 @@ class Rebuilder:
 
     def _stretch(self, stretch: Stretch) -> Outcome:
         """Put together what becomes of the elements of a stretch."""
-        raw, edits, dropped = stretch.raw, [], 0
+        raw, dropped = stretch.raw, 0
+        edits: list[Edit] = []
         inside: list[Outcome] = []
         for noted in stretch.elements:
             if isinstance(noted, Dropped):
-                dropped += noted.count
+                dropped += noted.number
                 edits.append((noted.start, noted.end, b""))
                 continue
             own = raw[noted.start : noted.end]
@@ -223,9 +224,7 @@ class Rebuilder:
         head = source.slice(noted.start, noted.value)
         return _Work(self, head).outcome(noted._replace(end=noted.value))
 
-    def _private(
-        self, source: Source, private: list[Element], edits: list[Edit], outcomes: list[Outcome]
-    ) -> None:
+    def _private(self, source: Source, private: list[Element], edits: list[Edit], outcomes: list[Outcome]) -> None:
         """Decide about private top-level elements, which depend on what reserves their block."""
         blocks: _Blocks = {}
         for noted in private:
@@ -267,7 +266,7 @@ class _Work:
         parent = path[-1] if path else 0
         for noted in elements:
             if isinstance(noted, Dropped):
-                self.dropped += noted.count
+                self.dropped += noted.number
                 edits.append((noted.start, noted.end, b""))
             elif noted.tag >> 16 & 1:
                 edits += self.private(noted, path, charset, blocks)
@@ -301,9 +300,8 @@ class _Work:
         """Return the encoding that takes a sequence's place, ``None`` if it stays."""
         if decision.action is Action.KEEP:
             return self.items(noted, path, charset)
-        action = decision.action
-        if action not in (Action.EMPTY, Action.DUMMY, Action.REWRITE):
-            action = Action.REMOVE if action is Action.REMOVE else decision.fallback
+        whole = (Action.REMOVE, Action.EMPTY, Action.DUMMY, Action.REWRITE)
+        action = decision.action if decision.action in whole else decision.fallback
         self.changes.append(Change((*path, noted.tag), action))
         self.learn(noted.items or (), charset)
         if action is Action.EMPTY:
@@ -355,9 +353,7 @@ class _Work:
             # the time of day of a DT is nobody's, and differs from object to object
             self.harvest.append(Harvest(kind, raw[:8] if vr == b"DT" else raw, charset))
 
-    def value(
-        self, tag: int, vr: bytes, raw: bytes, action: Action, fallback: Action
-    ) -> tuple[bytes | None, Action]:
+    def value(self, tag: int, vr: bytes, raw: bytes, action: Action, fallback: Action) -> tuple[bytes | None, Action]:
         """Return the new value, ``None`` to remove the element, and what was done in the end."""
         if action is Action.SHIFT or action is Action.SHIFT_DEVICE:
             pseudonymizer = self.rebuilder.pseudonymizer
@@ -441,7 +437,7 @@ def _relative(noted: Element) -> Element:
 
 def _edited(raw: bytes, at: int, end: int, edits: Iterable[Edit]) -> bytes:
     """Return bytes ``at`` to ``end`` with edits made."""
-    pieces = []
+    pieces: list[bytes] = []
     for begin, stop, new in edits:
         pieces += raw[at:begin], new
         at = stop
@@ -455,9 +451,7 @@ def as_it_is(container: Container, scan: Scan) -> tuple[list[Piece], Range | Non
     return list(_apply(container.source, container.start, scan.end, (), pixels)), pixels
 
 
-def _apply(
-    source: Source, start: int, end: int, edits: Iterable[Edit], pixels: Range | None
-) -> Iterator[Piece]:
+def _apply(source: Source, start: int, end: int, edits: Iterable[Edit], pixels: Range | None) -> Iterator[Piece]:
     """Yield the bytes of the source with edits made, long runs as ranges."""
     at = start
     for begin, stop, new in edits:
@@ -550,21 +544,14 @@ _DUMMIES: Final = {
     b"SV": bytes(8), b"TM": b"000000", b"UI": b"2.25.0", b"UL": bytes(4), b"UN": bytes(2), b"UR": b"urn:removed",
     b"US": bytes(2), b"UV": bytes(8),
 }  # fmt: skip
-_EMPTY_PDF: Final = b"""%PDF-1.4
-1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj
-2 0 obj<</Type/Pages/Kids[3 0 R]/Count 1>>endobj
-3 0 obj<</Type/Page/Parent 2 0 R/MediaBox[0 0 595 842]>>endobj
-xref
-0 4
-0000000000 65535 f 
-0000000009 00000 n 
-0000000051 00000 n 
-0000000101 00000 n 
-trailer<</Size 4/Root 1 0 R>>
-startxref
-164
-%%EOF
-"""
+_EMPTY_PDF: Final = (
+    b"%PDF-1.4\n"
+    b"1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj\n"
+    b"2 0 obj<</Type/Pages/Kids[3 0 R]/Count 1>>endobj\n"
+    b"3 0 obj<</Type/Page/Parent 2 0 R/MediaBox[0 0 595 842]>>endobj\n"
+    b"xref\n0 4\n0000000000 65535 f \n0000000009 00000 n \n0000000052 00000 n \n0000000101 00000 n \n"
+    b"trailer<</Size 4/Root 1 0 R>>\nstartxref\n164\n%%EOF\n"
+)
 ENCAPSULATED_DOCUMENT: Final = 0x00420011
 
 

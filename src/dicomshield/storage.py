@@ -56,7 +56,11 @@ class Storage:
     """
 
     def __init__(
-        self, folder: str | os.PathLike[str], durability: Durability = Durability.NONE, *, unnamed: bool = True,
+        self,
+        folder: str | os.PathLike[str],
+        durability: Durability = Durability.NONE,
+        *,
+        unnamed: bool = True,
         mode: int = 0o644,
     ) -> None:
         self.folder = os.fspath(folder)
@@ -248,8 +252,10 @@ def _same(path: str, source: Source, pieces: list[Piece]) -> bool:
                 if isinstance(piece, bytes):
                     ends = {(0, length)}
                 for start, stop in ends:
-                    new = piece[start:stop] if isinstance(piece, bytes) else source.slice(
-                        piece.start + start, piece.start + stop
+                    new = (
+                        piece[start:stop]
+                        if isinstance(piece, bytes)
+                        else source.slice(piece.start + start, piece.start + stop)
                     )
                     if there.window(at + start, stop - start) != new:
                         return False

@@ -10,13 +10,10 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from itertools import chain, islice
-from multiprocessing import get_context
 from pathlib import Path
 from types import TracebackType
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ..deidentifier import Deidentifier
 from ..encoding.source import Source
@@ -26,7 +23,10 @@ from ..rebuild import Range
 from ..storage import Storage
 from .inputs import find_files, refuse_nested
 
-__all__ = ["Done", "Run"]
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ProcessPoolExecutor
+
+__all__ = ["Batch", "Done", "Run"]
 
 _BATCH: Final = 64
 """Files of one task: enough to make its cost small, few enough to show progress."""
@@ -146,6 +146,9 @@ class Run:
 
     def _parallel(self, batches: Iterator[_Numbered]) -> Iterator[Batch]:
         """Work in a pool; if a process dies, find out over which file, and hold that one back."""
+        from concurrent.futures import FIRST_COMPLETED, wait
+        from concurrent.futures.process import BrokenProcessPool
+
         running: dict[Future[Batch], _Numbered] = {}
         while True:
             assert self._pool is not None  # noqa: S101 - for the type checker
@@ -170,6 +173,8 @@ class Run:
                 self._pool = self._new_pool(self._workers)
 
     def _alone(self, number: int, path: str) -> Batch:
+        from concurrent.futures.process import BrokenProcessPool
+
         with self._new_pool(1) as pool:
             try:
                 return pool.submit(_work, [(number, path)]).result()
@@ -178,6 +183,10 @@ class Run:
                 return Batch([self._task.held_back(Report("", number), path, cause)], {}, {})
 
     def _new_pool(self, workers: int) -> ProcessPoolExecutor:
+        # one process alone starts faster without the machinery for many
+        from concurrent.futures import ProcessPoolExecutor
+        from multiprocessing import get_context
+
         pool = ProcessPoolExecutor(workers, get_context("fork"), _begin, (self._task, os.getpid()))
         pool.submit(os.getpid).result()
         return pool
@@ -248,7 +257,7 @@ _task: _Task | None = None
 
 def _begin(task: _Task, parent: int) -> None:
     """Start a worker process: the parent answers Ctrl-C, and the worker ends when the parent is gone."""
-    global _task  # noqa: PLW0603 - a pool hands its state to its processes this way
+    global _task
     _task = task
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
@@ -282,7 +291,7 @@ def _printable(path: str) -> str:
 
 def _make(folder: Path, name: str) -> None:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(0o700 if name == "quarantine" else 0o777, parents=True, exist_ok=True)
     except OSError as error:
         raise PolicyError(f"the {name} folder cannot be made: {error.strerror}") from None
     if not os.access(folder, os.W_OK | os.X_OK):

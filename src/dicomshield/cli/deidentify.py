@@ -154,7 +154,9 @@ def _summarise(
 ) -> None:
     if deidentifier.project.created:
         click.echo(f"made a new project secret in {deidentifier.project.folder}: keep it, and keep it secret")
-    click.echo(f"{counts['released']} released, {counts['unchanged']} released before, {counts['quarantined']} held back")
+    click.echo(
+        f"{counts['released']} released, {counts['unchanged']} released before, {counts['quarantined']} held back"
+    )
     click.echo(f"safe to share by their headers: {out}")
     if counts["quarantined"]:
         click.echo("held back:")

@@ -27,7 +27,9 @@ def command(tag: str) -> None:
     for attributes in tables.iod_types().values():
         kind = attributes.get(number, "3 or absent")
         types[kind] = types.get(kind, 0) + 1
-    click.echo("  Type by number of SOP classes: " + ", ".join(f"{kind}: {count}" for kind, count in sorted(types.items())))
+    click.echo(
+        "  Type by number of SOP classes: " + ", ".join(f"{kind}: {count}" for kind, count in sorted(types.items()))
+    )
     for (parent, child), kind in tables.nested_types().items():
         if child == number:
             name = found.keyword if (found := tables.attribute(parent)) else tag_name(parent)

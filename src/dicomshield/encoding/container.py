@@ -57,7 +57,8 @@ def unpack(source: Source) -> Container:
         NOT_DICOM, DICOMDIR, TRANSFER_SYNTAX, TRUNCATED, TOO_LARGE; MALFORMED for what `normalise` may mend.
     """
     head = source.head
-    start, meta = 0, {}
+    start = 0
+    meta: dict[int, str] = {}
     if head[128:132] == b"DICM":
         start, meta = _file_meta(source)
     elif head[:8] == b"\2\0\0\0UL\4\0":
@@ -70,9 +71,7 @@ def unpack(source: Source) -> Container:
     if syntax == _BIG_ENDIAN:
         raise Quarantined(Reason.MALFORMED, "Explicit VR Big Endian")
     explicit = _looks_encoded(source.window(start, 8), start == 0 and not syntax)
-    if not syntax:
-        syntax = EXPLICIT if explicit else IMPLICIT
-    elif syntax in (IMPLICIT, EXPLICIT, _PAPYRUS):
+    if not syntax or syntax in (IMPLICIT, EXPLICIT, _PAPYRUS):
         syntax = EXPLICIT if explicit else IMPLICIT
     elif tables.registered_uids().get(syntax) != "Transfer Syntax":
         raise Quarantined(Reason.TRANSFER_SYNTAX)
@@ -187,8 +186,12 @@ def _refuse_truncated(dataset: object) -> None:
     assert isinstance(dataset, Dataset)  # noqa: S101 - for the type checker
     for tag in dataset.keys():  # noqa: SIM118 - iterating a Dataset decodes every element
         raw = dataset.get_item(tag)
-        if isinstance(raw, RawDataElement) and raw.value is not None and raw.length != 0xFFFFFFFF \
-                and len(raw.value) != raw.length:
+        if (
+            isinstance(raw, RawDataElement)
+            and raw.value is not None
+            and raw.length != 0xFFFFFFFF
+            and len(raw.value) != raw.length
+        ):
             raise Quarantined(Reason.TRUNCATED, "inside a value")
 
 

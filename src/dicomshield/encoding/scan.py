@@ -17,7 +17,22 @@ from typing import Any, Final, NamedTuple, TypeVar
 from ..errors import Quarantined, Reason
 from .source import Source
 
-__all__ = ["LONG_VRS", "PIXEL_DATA", "PIXEL_TAGS", "SHORT_VRS", "Dropped", "Element", "Item", "Noted", "Run", "Scan", "Scanner", "Stretch", "Verdict", "tag_name"]
+__all__ = [
+    "LONG_VRS",
+    "PIXEL_DATA",
+    "PIXEL_TAGS",
+    "SHORT_VRS",
+    "Dropped",
+    "Element",
+    "Item",
+    "Noted",
+    "Run",
+    "Scan",
+    "Scanner",
+    "Stretch",
+    "Verdict",
+    "tag_name",
+]
 
 PIXEL_DATA: Final = 0x7FE00010
 PIXEL_TAGS: Final = frozenset({PIXEL_DATA, 0x7FE00008, 0x7FE00009})
@@ -90,11 +105,11 @@ _new = tuple.__new__
 
 
 class Dropped(NamedTuple):
-    """A run of ``count`` neighbouring elements that go whatever they hold."""
+    """A run of ``number`` neighbouring elements that go whatever they hold."""
 
     start: int
     end: int
-    count: int
+    number: int
 
 
 class Stretch:
@@ -303,9 +318,7 @@ def _tag_at(raw: bytes) -> int:
     return int.from_bytes(raw[:2], "little") << 16 | int.from_bytes(raw[2:4], "little")
 
 
-def _ending(
-    source: Source, position: int, elements: list[Noted], kept: list[int], reason: Reason, tag: int
-) -> Scan:
+def _ending(source: Source, position: int, elements: list[Noted], kept: list[int], reason: Reason, tag: int) -> Scan:
     """Decide what bytes that are no element mean: the data set has ended before them, or it is broken.
 
     Nothing that a reader could use follows the pixels, and padding is not data; both end the data set.
@@ -329,7 +342,14 @@ class _Walk:
         self.top = self.tag = 0
 
     def elements(
-        self, scanner: Scanner, at: int, end: int, noted: list[Any], kept: list[int] | None, depth: int = 0, *,
+        self,
+        scanner: Scanner,
+        at: int,
+        end: int,
+        noted: list[Any],
+        kept: list[int] | None,
+        depth: int = 0,
+        *,
         delimited: bool = False,
     ) -> int:
         """Walk elements up to ``end`` or the item's delimiter; return where that is.
@@ -339,11 +359,11 @@ class _Walk:
         data, explicit = self.data, scanner.explicit
         base = self.base if kept is not None else -self.top
         keep, note, drop = scanner.keep.get, scanner.note.get, scanner.drop.get
-        familiar = scanner.stretches.get if kept is not None and scanner.stretches else None
+        stretches = scanner.stretches if kept is not None else None
         note_it = noted.append
-        keep_it = [].append if kept is None else kept.append
+        keep_it = (kept if kept is not None else []).append
         while at < end:
-            if familiar and (stretch := familiar(data[at : at + _KEY])) and data.startswith(stretch.raw, at):
+            if stretches and (stretch := stretches.get(data[at : at + _KEY])) and data.startswith(stretch.raw, at):
                 start = base + at
                 at += len(stretch.raw)
                 note_it(_new(Run, (start, base + at, stretch)))
@@ -417,17 +437,17 @@ class _Walk:
         if group == 0xFFFE:
             raise Quarantined(Reason.MALFORMED, f"a delimiter without its sequence: {tag_name(tag)}")
         verdict = scanner.judge(tag, vr)
+        items: tuple[Item, ...] | None = None
         holds_items = vr == b"SQ" or (vr == b"UN" and (length == _UNDEFINED or scanner.vr_of(tag) == b"SQ"))
         if not holds_items and length != _UNDEFINED:
             stop = value + length
             if not top and stop > end:
                 raise self._beyond(end)
             scanner.remember(data[at:value], verdict, tag, vr, stop - at)
-            items = None
         elif not holds_items:
-            stop, items = self._fragments(value, self.source.size - base if top else end), None
+            stop = self._fragments(value, self.source.size - base if top else end)
         elif verdict is Verdict.DROP and length != _UNDEFINED:
-            stop, items = value + length, ()
+            stop = value + length
             scanner.remember(data[at:value], verdict, tag, vr, stop - at)
         else:
             inner = scanner if vr == b"SQ" else scanner.inner
@@ -438,7 +458,7 @@ class _Walk:
             else:
                 stop, items = self._items(inner, value, length, end, depth)
                 if top and stop - at <= _WINDOW:
-                    _bounded(scanner.sequences)[data[at:value]] = data[at:stop], items
+                    _bounded(scanner.sequences)[data[at:value]] = data[at:stop], items or ()
             if verdict is Verdict.KEEP and items:
                 verdict = Verdict.NOTE
         if verdict is Verdict.KEEP:
@@ -448,9 +468,7 @@ class _Walk:
         defined = length != _UNDEFINED
         return stop, Element(tag, vr, base + at, base + value, base + stop, explicit, defined, items)
 
-    def _items(
-        self, scanner: Scanner, at: int, length: int, end: int, depth: int
-    ) -> tuple[int, tuple[Item, ...]]:
+    def _items(self, scanner: Scanner, at: int, length: int, end: int, depth: int) -> tuple[int, tuple[Item, ...]]:
         """Walk the items of a sequence of ``length`` bytes, or up to its delimiter."""
         if depth >= _MAX_DEPTH:
             raise Quarantined(Reason.MALFORMED, f"more than {_MAX_DEPTH} sequences within each other")
@@ -490,9 +508,9 @@ class _Walk:
                 group, number, length = _IMPLICIT(self.data, at)
             else:
                 group, number, length = _IMPLICIT(self.source.slice(self.base + at, self.base + at + 8))
-            at += 8 + length
+            at += 8 + int(length)
             if (group << 16 | number) == _SEQUENCE_END:
-                return at - length
+                return at - int(length)
             if (group << 16 | number) != _ITEM:
                 raise Quarantined(Reason.MALFORMED, f"no fragment where one must be in {tag_name(self.tag)}")
 

@@ -6,7 +6,6 @@ from struct import Struct
 from typing import Final
 
 from .._version import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-
 from .scan import LONG_VRS
 
 __all__ = ["DEFLATED", "EXPLICIT", "IMPLICIT", "element", "file_meta", "item", "padded", "sequence"]

@@ -101,7 +101,12 @@ class Report:
 
 @lru_cache(maxsize=256)
 def _common(
-    sop_class: str, transfer_syntax: str, profile: str, claims: tuple[str, ...], checks: tuple[str, ...], pixels: str,
+    sop_class: str,
+    transfer_syntax: str,
+    profile: str,
+    claims: tuple[str, ...],
+    checks: tuple[str, ...],
+    pixels: str,
     dropped: int,
 ) -> str:
     return json.dumps(

@@ -35,11 +35,7 @@ def search(data: bytes, known: Known, *, written: Mapping[bytes, int] | None = N
     """
     hay = lowered(data)
     found = [
-        needle
-        for shared, group in known
-        if shared in hay
-        for needle in group
-        if _stands(hay, needle, written or {})
+        needle for shared, group in known if shared in hay for needle in group if _stands(hay, needle, written or {})
     ]
     return [Finding(kind, count) for kind, count in Counter(needle.kind for needle in found).items()] if found else []
 
@@ -47,10 +43,7 @@ def search(data: bytes, known: Known, *, written: Mapping[bytes, int] | None = N
 def suspects(data: bytes, known: Known) -> bool:
     """Tell at little cost whether `search` could find anything."""
     hay = lowered(data)
-    for shared, _ in known:
-        if shared in hay:
-            return True
-    return False
+    return any([shared in hay for shared, _ in known])
 
 
 def _stands(hay: bytes, needle: Needle, written: Mapping[bytes, int]) -> bool:

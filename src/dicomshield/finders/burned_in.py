@@ -62,8 +62,14 @@ def suspicion(header: Mapping[int, bytes], sop_class: str, *, overlay_in_pixels:
 
 @lru_cache(maxsize=1024)
 def _suspicion(
-    sop_class: str, burned_in: bytes, image_type: bytes | None, modality: bytes, description: bytes,
-    conversion: bytes | None, captured: bool, label: bytes,
+    sop_class: str,
+    burned_in: bytes,
+    image_type: bytes | None,
+    modality: bytes,
+    description: bytes,
+    conversion: bytes | None,
+    captured: bool,
+    label: bytes,
 ) -> str | None:
     if _text(burned_in) == "YES":
         return "Burned In Annotation is YES"

@@ -19,7 +19,16 @@ from ..encoding.text import codecs_of, decodings
 from ..standard import tables
 
 __all__ = [
-    "KIND_OF", "Harvest", "Known", "Needle", "Shared", "kind_of", "known_spellings", "lowered", "needles", "shared",
+    "KIND_OF",
+    "Harvest",
+    "Known",
+    "Needle",
+    "Shared",
+    "kind_of",
+    "known_spellings",
+    "lowered",
+    "needles",
+    "shared",
     "uid_spellings",
 ]
 
@@ -257,9 +266,7 @@ def _distinctive(word: str) -> bool:
     if len(word) < _SHORTEST_WORD or word.isdigit():
         return False
     known = _vocabulary()
-    return word not in known and not any(
-        word[:cut] in known and word[cut:] in known for cut in range(3, len(word) - 2)
-    )
+    return word not in known and not any(word[:cut] in known and word[cut:] in known for cut in range(3, len(word) - 2))
 
 
 def _word(word: str, kind: str) -> Needle:
@@ -319,8 +326,14 @@ def _date_spellings(text: str) -> Iterable[Needle]:
             yield Needle(joint.join(order).encode(), "date", b"9")
     for a_day in {day, str(moment.day)}:
         for a_name in (name, name[:3]):
-            for form in (f"{a_day} {a_name} {year}", f"{a_name} {a_day}, {year}", f"{a_name} {a_day} {year}",
-                         f"{a_day}-{a_name}-{year}", f"{a_day}-{a_name}-{year[2:]}", f"{a_day}. {a_name} {year}"):
+            for form in (
+                f"{a_day} {a_name} {year}",
+                f"{a_name} {a_day}, {year}",
+                f"{a_name} {a_day} {year}",
+                f"{a_day}-{a_name}-{year}",
+                f"{a_day}-{a_name}-{year[2:]}",
+                f"{a_day}. {a_name} {year}",
+            ):
                 yield Needle(form.encode(), "date", b"9")
 
 

@@ -97,8 +97,12 @@ class Pseudonymizer:
     """
 
     def __init__(
-        self, secret: bytes, date_range: tuple[int, int], patients: PatientList | None = None,
-        *, only_listed: bool = False,
+        self,
+        secret: bytes,
+        date_range: tuple[int, int],
+        patients: PatientList | None = None,
+        *,
+        only_listed: bool = False,
     ) -> None:
         self._secret, self._date_range = secret, date_range
         self._patients, self._only_listed = patients, only_listed

@@ -8,16 +8,28 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator, Mapping
 from functools import cache
-from importlib import resources
-from typing import NamedTuple
+from pathlib import Path
+from typing import Final, NamedTuple
 
 __all__ = [
-    "EDITION", "Attribute", "Rule", "attribute", "beyond_table", "confidentiality_profile", "iod_types",
-    "keywords", "last_attributes", "method_codes", "nested_types", "registered_uids", "repeating_attributes",
-    "safe_private", "sop_classes",
+    "EDITION",
+    "Attribute",
+    "Rule",
+    "attribute",
+    "beyond_table",
+    "confidentiality_profile",
+    "iod_types",
+    "keywords",
+    "last_attributes",
+    "method_codes",
+    "nested_types",
+    "registered_uids",
+    "repeating_attributes",
+    "safe_private",
+    "sop_classes",
 ]
 
-EDITION = "2026d"
+EDITION: Final = "2026d"
 
 
 class Attribute(NamedTuple):
@@ -38,14 +50,17 @@ class Rule(NamedTuple):
     source: str
 
 
+_DATA: Final = Path(__file__).with_name("data")
+
+
 def _rows(name: str) -> Iterator[dict[str, str]]:
-    text = resources.files(__package__).joinpath("data", name).read_text("utf-8")
+    text = (_DATA / name).read_text("utf-8")
     return csv.DictReader(line for line in text.splitlines() if not line.startswith("#"))
 
 
 def _lines(name: str) -> Iterator[list[str]]:
     """Rows without quoting, split fast: the dictionary alone has five thousand."""
-    text = resources.files(__package__).joinpath("data", name).read_text("utf-8")
+    text = (_DATA / name).read_text("utf-8")
     lines = (line.split(",") for line in text.splitlines() if not line.startswith("#"))
     next(lines)
     return lines
@@ -153,4 +168,4 @@ def safe_private() -> Mapping[tuple[int, str, int], str]:
 @cache
 def registered_uids() -> Mapping[str, str]:
     """Return UID -> kind of every UID that PS3.6 Annex A registers."""
-    return {uid: kind for uid, kind in _lines("registered_uids.csv")}
+    return dict(_lines("registered_uids.csv"))
