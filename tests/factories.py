@@ -76,7 +76,9 @@ def encoded(ds: Dataset, syntax: str = ExplicitVRLittleEndian) -> bytes:
     ds.file_meta = FileMetaDataset()
     ds.file_meta.TransferSyntaxUID = pydicom.uid.UID(syntax)
     if syntax == ExplicitVRBigEndian and "PixelData" in ds:
-        ds.PixelData = struct.pack(f">{len(ds.PixelData) // 2}H", *struct.unpack(f"<{len(ds.PixelData) // 2}H", ds.PixelData))
+        ds.PixelData = struct.pack(
+            f">{len(ds.PixelData) // 2}H", *struct.unpack(f"<{len(ds.PixelData) // 2}H", ds.PixelData)
+        )
     out = BytesIO()
     pydicom.dcmwrite(out, ds, enforce_file_format=True)
     return out.getvalue()

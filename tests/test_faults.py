@@ -285,7 +285,7 @@ def test_scratch_folders_made_at_once(tmp_path: Path) -> None:
     out.mkdir()
     script = (
         "import sys\nfrom dicomshield.encoding.source import Source\nfrom dicomshield.storage import Storage\n"
-        "for number in range(400):\n"
+        "for number in range(3000):\n"
         "    storage = Storage(sys.argv[1], unnamed=False)\n"
         "    storage.write(f'{sys.argv[2]}/{number}', Source.of(b''), [b'x'])\n"
         "    storage.close()\n"
@@ -300,7 +300,7 @@ def test_scratch_folders_made_at_once(tmp_path: Path) -> None:
         done = subprocess.run([sys.executable, "-c", script, out, "a"], capture_output=True, text=True, check=False)
         removing.communicate(b"end")
     assert done.returncode == 0, done.stderr.splitlines()[-1]
-    assert len(files(out)) == 400
+    assert len(files(out)) == 3000
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

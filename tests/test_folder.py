@@ -119,7 +119,10 @@ def test_all_released(tmp_path: Path) -> None:
         ds = pydicom.dcmread(io.BytesIO(data))
         assert ds.PatientIdentityRemoved == "YES"
         assert name.split("/") == [
-            str(ds.PatientID), ds.StudyInstanceUID, ds.SeriesInstanceUID, f"{ds.SOPInstanceUID}.dcm"
+            str(ds.PatientID),
+            ds.StudyInstanceUID,
+            ds.SeriesInstanceUID,
+            f"{ds.SOPInstanceUID}.dcm",
         ]
         assert not [token for token in TOKENS if token.encode() in readable(data)]
 

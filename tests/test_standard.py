@@ -141,9 +141,7 @@ def test_beyond_table_is_disjoint_and_explained() -> None:
     """Our own actions never repeat a row of Table E.1-1, and each has a reason."""
     beyond = resource("beyond_table.csv")
     assert len({row["tag"] for row in beyond}) == len(beyond)
-    assert not {row["tag"] for row in beyond} & {
-        row["tag"] for row in resource("confidentiality_profile.csv")
-    }
+    assert not {row["tag"] for row in beyond} & {row["tag"] for row in resource("confidentiality_profile.csv")}
     assert all(row["reason"] for row in beyond)
 
 
@@ -286,9 +284,7 @@ def test_beyond_table_covers_every_gap(facts: Path) -> None:
 def test_method_codes_equal_facts(facts: Path) -> None:
     """The 13 codes are those of PS3.16 CID 7050."""
     ours = [(row["code_value"], row["code_meaning"], row["section"]) for row in resource("method_codes.csv")]
-    theirs = [
-        (row["code_value"], row["code_meaning"], row["ps315_section"]) for row in read(facts / "codes.csv")
-    ]
+    theirs = [(row["code_value"], row["code_meaning"], row["ps315_section"]) for row in read(facts / "codes.csv")]
     assert len(ours) == 13
     assert ours == theirs
 
@@ -297,9 +293,7 @@ def test_method_codes_equal_pydicom() -> None:
     """Code values and meanings are those of pydicom's copy of CID 7050."""
     from pydicom.sr.codedict import codes
 
-    theirs = {
-        str(code.value): code.meaning for code in (getattr(codes.CID7050, n) for n in codes.CID7050.dir())
-    }
+    theirs = {str(code.value): code.meaning for code in (getattr(codes.CID7050, n) for n in codes.CID7050.dir())}
     assert {row["code_value"]: row["code_meaning"] for row in resource("method_codes.csv")} == theirs
 
 

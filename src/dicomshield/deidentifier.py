@@ -25,7 +25,7 @@ from .identity.known import Known, known_spellings, uid_spellings
 from .identity.project import Project
 from .identity.pseudonym import Patient, PatientList, Pseudonymizer
 from .pixels.layout import native_length
-from .profile import FACTS, Action, ActionTable, Decision, Option, Profile
+from .profile import FACTS, LISTED_REFERENCES, Action, ActionTable, Decision, Option, Profile
 from .rebuild import ENCAPSULATED_DOCUMENT, Piece, Range, Rebuilder, Rebuilt, as_it_is
 from .standard import tables
 from .storage import Durability, Outcome, Storage
@@ -238,7 +238,7 @@ class Deidentifier:
         """
         with Source.open(path) as source:
             _, scan, header = self._open(source)
-        yield from _planned(self.profile.table(_uid(header, _SOP_CLASS)), scan.elements, ())
+        yield from _planned(self._table(header), scan.elements, ())
 
     def verify(self, original: str | os.PathLike[str], output: str | os.PathLike[str]) -> list[Finding]:
         """Search an output, whatever made it, for values that this profile takes out of the original.
@@ -291,9 +291,12 @@ class Deidentifier:
             raise Quarantined(Reason.BURNED_IN, why)
         report.pixels = f"kept, trusted by policy: {why}" if why else "kept"
 
+    def _table(self, header: _Header) -> ActionTable:
+        return self.profile.table(_uid(header, _SOP_CLASS), lists_references=LISTED_REFERENCES in header)
+
     def _rebuilder(self, header: _Header, patient: Patient, explicit: bool) -> Rebuilder:
         """Return the rebuilder of the series at hand, which remembers what the objects share."""
-        table, charset = self.profile.table(_uid(header, _SOP_CLASS)), header.get(0x00080005, b"")
+        table, charset = self._table(header), header.get(0x00080005, b"")
         key = (table, patient, charset, explicit)
         if self._current is None or self._current[0] != key:
             self._current = key, Rebuilder(table, patient, self.pseudonymizer, charset)

@@ -93,10 +93,22 @@ DATE_RANGE: Final = (-3653, -366)
 METHOD_CODES: Final = 0x00120064
 MARKERS: Final = frozenset({0x00120062, 0x00120063, METHOD_CODES, 0x00280303})
 """Attributes that say what was done; written anew (PS3.15 E.1.1)."""
+LISTED_REFERENCES: Final = 0x00081115
 _BREAKS: Final = (0x00120062, 0x00120065, 0x00280303, 0x00280304, 0x7FE00000)
 """New elements stand here, and pixel data are never remembered."""
 FACTS: Final = frozenset(
-    {0x00080005, 0x00080008, 0x00080016, 0x00080018, 0x00080060, 0x00080064, 0x0008103E, 0x00100020, 0x00100021}
+    {
+        0x00080005,
+        0x00080008,
+        0x00080016,
+        0x00080018,
+        0x00080060,
+        0x00080064,
+        0x0008103E,
+        LISTED_REFERENCES,
+        0x00100020,
+        0x00100021,
+    }
     | {0x00181010, 0x00181012, 0x00181016, 0x00181018, 0x00181019, 0x0020000D, 0x0020000E}
     | {0x00280002, 0x00280004, 0x00280008, 0x00280010, 0x00280011, 0x00280100, 0x00280301, 0x00420012}
     | {0x00480010, 0x7FE00008, 0x7FE00009, 0x7FE00010}
@@ -238,15 +250,23 @@ class Profile:
         implicit, explicit = (Scanner(self.judge, vr_of, explicit=vr, breaks=breaks) for vr in (False, True))
         return implicit, explicit
 
-    def table(self, sop_class: str) -> ActionTable:
-        """Return the decisions for one SOP class."""
-        found = self._tables.get(sop_class)
-        if found is None:
-            found = self._tables[sop_class] = ActionTable(self, sop_class)
-        return found
+    def table(self, sop_class: str, *, lists_references: bool = False) -> ActionTable:
+        """Return the decisions for one SOP class.
+
+        Parameters
+        ----------
+        sop_class : str
+        lists_references : bool
+            Whether the object has a Common Instance Reference Module (PS3.3 C.12.2), which lists what its
+            references name: with nothing left to list, the object would contradict itself.
+        """
+        key = sop_class, lists_references
+        if key not in self._tables:
+            self._tables[key] = ActionTable(self, *key)
+        return self._tables[key]
 
     @cached_property
-    def _tables(self) -> dict[str, ActionTable]:
+    def _tables(self) -> dict[tuple[str, bool], ActionTable]:
         return {}
 
     def __getstate__(self) -> dict[str, object]:
@@ -329,8 +349,8 @@ def _find_rule(tag: int, vr: bytes) -> tables.Rule:
 class ActionTable:
     """The decisions of a profile for one SOP class; complete before any byte changes."""
 
-    def __init__(self, profile: Profile, sop_class: str) -> None:
-        self._profile = profile
+    def __init__(self, profile: Profile, sop_class: str, lists_references: bool) -> None:
+        self._profile, self._lists_references = profile, lists_references
         self._types = tables.iod_types().get(sop_class, {})
         self._decided: dict[tuple[int, bytes, int], Decision] = {}
 
@@ -392,6 +412,8 @@ class ActionTable:
         kind = tables.nested_types().get((parent, tag), "3") if parent else self._types.get(tag, "3")
         why = f"{rule.basic}, Type {kind}, {rule.source}"
         basic = _resolved(rule.basic, kind, tag)
+        if rule.basic == "X/Z/U*" and self._lists_references and not parent:
+            basic = Action.KEEP
         if not parent and tag in _PSEUDONYM and basic in (Action.EMPTY, Action.DUMMY):
             basic = Action.PSEUDONYM
         known = tables.attribute(tag)
@@ -433,7 +455,8 @@ def _resolved(code: str, kind: str, tag: int) -> Action:
     if letters in (["K"], ["U"]):
         return _LETTERS[code]
     need = _NEED.get(kind, "X")
-    if need == "D" and "U*" in letters:
+    if need != "X" and "U*" in letters:
+        # Z would do for Type 2, but the Common Instance Reference Module lists what is referenced (PS3.3 C.12.2)
         return Action.KEEP
     stronger = "XZD"["XZD".index(need) :]
     letter = next((letter for letter in stronger if letter in letters), need)

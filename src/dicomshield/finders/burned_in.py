@@ -34,7 +34,7 @@ _DERIVED_IS_PLAIN: Final = frozenset({"CR", "DX", "DR", "MG", "MR", "IO", "PX"})
 """Where DERIVED is what every processed image says of itself."""
 
 
-def suspicion(header: Mapping[int, bytes], sop_class: str, *, overlay_in_pixels: bool = False) -> str | None:
+def suspicion(header: Mapping[int, bytes], sop_class: str) -> str | None:
     """Return why the pixels may carry text, ``None`` if no test says so.
 
     Parameters
@@ -43,11 +43,7 @@ def suspicion(header: Mapping[int, bytes], sop_class: str, *, overlay_in_pixels:
         tag -> value as encoded, of the top level.
     sop_class : str
         SOP Class UID.
-    overlay_in_pixels : bool
-        Whether an overlay lies in unused bits of Pixel Data (PS3.3 C.9.2, retired).
     """
-    if overlay_in_pixels:
-        return "an overlay lies in unused bits of Pixel Data"
     return _suspicion(
         sop_class,
         header.get(0x00280301, b""),

@@ -159,14 +159,13 @@ _MAKERS: Final = frozenset(
     "elscint picker marconi varian elekta konica minolta shimadzu bruker hamamatsu leica olympus topcon zeiss "
     "heidelberg nidek medison aloka healthcare healthineers".split()
 )
-
-
 _IMAGING_WORDS: Final = frozenset(
     "original derived primary secondary axial sagittal coronal oblique localizer localiser scout topogram perfusion "
     "diffusion angio angiography projection volume average maximum minimum mosaic subtraction jpeg lossless lossy "
     "baseline progressive head neck chest abdomen pelvis spine brain breast extremity shoulder knee hand foot ankle "
     "wrist elbow hip skull sinus orbit liver kidney thorax lung aorta carotid cardiac whole body left right supine "
-    "prone helical spiral sequence contrast enhanced routine screening standard protocol research trial demo sample".split()
+    "prone helical spiral sequence contrast enhanced routine screening standard protocol research trial demo "
+    "sample".split()
 )
 
 
