@@ -107,3 +107,55 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no shared material: set DICOMSHIELD_SHARED (looked in {folder.name!r} beside the project)")
     return folder
+
+
+_LONG_VRS = frozenset("OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
+
+
+def raw(tag: int, vr: str, value: bytes = b"", *, explicit: bool = True, undefined: bool = False) -> bytes:
+    """Encode one element by PS3.5 7.1, independently of the package; ``undefined`` adds the delimiter."""
+    if not undefined and len(value) & 1:
+        value += b"\0" if vr in ("UI", "OB", "UN") else b" "
+    length = 0xFFFFFFFF if undefined else len(value)
+    if undefined:
+        value += struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
+    if not explicit:
+        return struct.pack("<HHI", tag >> 16, tag & 0xFFFF, length) + value
+    if vr in _LONG_VRS:
+        return struct.pack("<HH2sHI", tag >> 16, tag & 0xFFFF, vr.encode(), 0, length) + value
+    return struct.pack("<HH2sH", tag >> 16, tag & 0xFFFF, vr.encode(), length) + value
+
+
+def raw_item(content: bytes, *, undefined: bool = False) -> bytes:
+    """Encode one item (PS3.5 7.5)."""
+    if undefined:
+        return struct.pack("<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF) + content + struct.pack("<HHI", 0xFFFE, 0xE00D, 0)
+    return struct.pack("<HHI", 0xFFFE, 0xE000, len(content)) + content
+
+
+def raw_ct(
+    extra: dict[int, bytes] | None = None, *, explicit: bool = True, pixels: bytes = bytes(128), tail: bytes = b"",
+    preamble: bytes = bytes(128), meta: bytes = b"", syntax: str = "",
+) -> bytes:
+    """Return the file of a small CT, byte by byte; ``extra`` are encoded elements by tag, ``b""`` leaves one out."""
+    values: tuple[tuple[int, str, bytes], ...] = (
+        (0x00080005, "CS", b"ISO_IR 100"), (0x00080008, "CS", b"ORIGINAL\\PRIMARY\\AXIAL"),
+        (0x00080016, "UI", CTImageStorage.encode()), (0x00080018, "UI", f"{UID_ROOT}.3.1".encode()),
+        (0x00080020, "DA", STUDY_DATE.encode()), (0x00080060, "CS", b"CT"), (0x00080070, "LO", b"ACME"),
+        (0x00100010, "PN", NAME.encode()), (0x00100020, "LO", PATIENT_ID.encode()), (0x00100030, "DA", BORN.encode()),
+        (0x00180050, "DS", b"1.25"), (0x0020000D, "UI", f"{UID_ROOT}.1".encode()),
+        (0x0020000E, "UI", f"{UID_ROOT}.2".encode()), (0x00280002, "US", b"\1\0"),
+        (0x00280004, "CS", b"MONOCHROME2"), (0x00280010, "US", b"\x08\0"), (0x00280011, "US", b"\x08\0"),
+        (0x00280100, "US", b"\x10\0"), (0x00280101, "US", b"\x0c\0"), (0x00280102, "US", b"\x0b\0"),
+        (0x00280103, "US", b"\0\0"), (0x7FE00010, "OW", pixels),
+    )  # fmt: skip
+    elements = {tag: raw(tag, vr, value, explicit=explicit) for tag, vr, value in values} | (extra or {})
+    data_set = b"".join(elements[tag] for tag in sorted(elements)) + tail
+    if syntax == DeflatedExplicitVRLittleEndian:
+        packer = zlib.compressobj(wbits=-15)
+        data_set = packer.compress(data_set) + packer.flush()
+    syntax = syntax or (ExplicitVRLittleEndian if explicit else ImplicitVRLittleEndian)
+    group = raw(0x00020001, "OB", b"\0\1") + raw(0x00020002, "UI", CTImageStorage.encode())
+    group += raw(0x00020003, "UI", f"{UID_ROOT}.3.1".encode()) + raw(0x00020010, "UI", syntax.encode())
+    group += raw(0x00020012, "UI", f"{UID_ROOT}.9".encode()) + meta
+    return preamble + b"DICM" + raw(0x00020000, "UL", struct.pack("<I", len(group))) + group + data_set
