@@ -806,6 +806,16 @@ def build_safe_private(facts: Path) -> None:
     )
 
 
+LATER_TRANSFER_SYNTAXES = (
+    "1.2.840.10008.1.2.4.110",  # JPEG XL Lossless
+    "1.2.840.10008.1.2.4.111",  # JPEG XL JPEG Recompression
+    "1.2.840.10008.1.2.4.112",  # JPEG XL
+    "1.2.840.10008.1.2.8.1",  # Deflated Image Frame Compression
+)
+"""Registered after the edition that pydicom carries."""
+LATER = dict.fromkeys(LATER_TRANSFER_SYNTAXES, "Transfer Syntax")
+
+
 def build_registered_uids() -> None:
     """Write registered_uids.csv."""
     write_resource(
@@ -813,10 +823,10 @@ def build_registered_uids() -> None:
         (
             "UIDs registered by the standard, which are never replaced.",
             f"Edition: PS3.6 Annex A as carried by pydicom {pydicom.__version__}",
-            "Source: pydicom. DICOM PS3.6, (c) NEMA",
+            "Source: pydicom, and later transfer syntaxes of 2026d. DICOM PS3.6, (c) NEMA",
         ),
         ("uid", "type"),
-        sorted((uid, entry[1]) for uid, entry in UID_dictionary.items()),
+        sorted(({uid: entry[1] for uid, entry in UID_dictionary.items()} | LATER).items()),
     )
 
 

@@ -260,14 +260,14 @@ def leak(original: bytes, output: bytes) -> tuple[str, str] | None:
             warnings.simplefilter("ignore")
             try:
                 holders = _holders(pydicom.dcmread(BytesIO(output)), token)
+                if holders and holders <= PIXELS:
+                    continue
                 before = pydicom.dcmread(BytesIO(original), force=True)
                 same = _holders(before, token)
                 told = not same.isdisjoint(pydicom.datadict.tag_for_keyword(keyword) for keyword in identity)
             except Exception as error:
                 return "leak", f"{token[:4]}... where pydicom cannot read ({type(error).__name__})"
         places = ", ".join(f"{tag:08X}" for tag in sorted(holders))
-        if holders and holders <= PIXELS:
-            continue
         if not told and holders and holders <= same:
             return "relabelled", places
         return "leak", f"{token[:4]}... in {places or 'no element'}; told elsewhere: {told}"

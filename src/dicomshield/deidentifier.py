@@ -60,7 +60,8 @@ class Result(NamedTuple):
         Quarantined
             COLLISION if another object has its name already, DISK if it cannot be written.
         """
-        Storage(out_folder).write(self.report.name, Source.of(b""), [self.data])
+        with Storage(out_folder) as storage:
+            storage.write(self.report.name, Source.of(b""), [self.data])
 
 
 class _Clean(NamedTuple):
@@ -153,7 +154,8 @@ class Deidentifier:
         Quarantined
             If it may not be released; nothing is written then.
         """
-        return self.release(source, Storage(out_folder, self.durability))
+        with Storage(out_folder, self.durability) as storage:
+            return self.release(source, storage)
 
     def folder(
         self, in_folder: str | os.PathLike[str], out_folder: str | os.PathLike[str], *, workers: int = 1
@@ -298,9 +300,11 @@ class Deidentifier:
         """Return the rebuilder of the series at hand, which remembers what the objects share."""
         table, charset = self._table(header), header.get(0x00080005, b"")
         key = (table, patient, charset, explicit)
-        if self._current is None or self._current[0] != key:
-            self._current = key, Rebuilder(table, patient, self.pseudonymizer, charset)
-        return self._current[1]
+        current = self._current
+        if current is None or current[0] != key:
+            # other threads may be at another series: nobody changes what somebody else holds
+            self._current = current = key, Rebuilder(table, patient, self.pseudonymizer, charset)
+        return current[1]
 
     def _new_uid(self, table: ActionTable, tag: int, raw: _Bytes) -> str:
         action = table.decide(tag, b"UI").action
@@ -416,8 +420,7 @@ class _Search:
     """The residual check of a series: bytes that were searched for the same spellings are not searched again."""
 
     def __init__(self) -> None:
-        self._spelled: Known = ()
-        self._clear: set[Piece] = set()
+        self._state: tuple[Known, set[Piece]] = (), set()
 
     def __call__(self, source: Source, rebuilt: Rebuilt, name: str) -> None:
         """Search all that goes out, its name too, for values of the patient.
@@ -428,10 +431,13 @@ class _Search:
             RESIDUAL, with the kinds of values that would have gone out.
         """
         spelled, uids = _known(rebuilt)
-        if spelled is not self._spelled or len(self._clear) > _CLEAR:
-            self._spelled, self._clear = spelled, set()
+        searched_for, clear = self._state
+        if spelled is not searched_for or len(clear) > _CLEAR:
+            # one tuple: in another thread, what was searched must not be paired with other spellings
+            clear = set()
+            self._state = spelled, clear
         pieces = [name.encode() + b"\n", *rebuilt.pieces]
-        fresh = [piece for piece in pieces if piece not in self._clear or isinstance(piece, Range)]
+        fresh = [piece for piece in pieces if piece not in clear or isinstance(piece, Range)]
         long = any(isinstance(piece, Range) and piece != rebuilt.pixels for piece in pieces)
         if long or residual.suspects(_in_memory(fresh), spelled) or residual.suspects(_in_memory(pieces), uids):
             written = Counter(chain.from_iterable([outcome.dates for outcome in rebuilt.outcomes]))
@@ -439,7 +445,7 @@ class _Search:
             if findings:
                 kinds = ", ".join(sorted({finding.kind for finding in findings}))
                 raise Quarantined(Reason.RESIDUAL, f"found by kind: {kinds}", tuple(findings))
-        self._clear.update(fresh)
+        clear.update(fresh)
 
 
 def _planned(

@@ -118,6 +118,12 @@ class Storage:
             self._scratch.close()
             self._scratch = None
 
+    def __enter__(self) -> Storage:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def remove_leftovers(self) -> None:
         """Remove what killed processes left in their scratch folders."""
         with contextlib.suppress(FileNotFoundError), os.scandir(self.folder) as entries:

@@ -15,7 +15,8 @@ def command(tag: str) -> None:
     """Say what the Basic Profile and each option do with TAG: a keyword, (0010,0020) or 00100020."""
     number = parse_tag(tag)
     found = tables.attribute(number)
-    click.echo(f"{tag_name(number)} {found.keyword if found else 'not defined in PS3.6'} {found.vr if found else ''}")
+    name = f"{found.keyword} {found.vr}" if found else "not defined in PS3.6"
+    click.echo(f"({number >> 16:04X},{number & 0xFFFF:04X}) {name}")
     if number >> 16 & 1:
         click.echo("  private: removed (X, Table E.1-1); RETAIN_SAFE_PRIVATE keeps what Table E.3.10-1 lists")
         return
@@ -32,5 +33,6 @@ def command(tag: str) -> None:
     )
     for (parent, child), kind in tables.nested_types().items():
         if child == number:
-            name = found.keyword if (found := tables.attribute(parent)) else tag_name(parent)
+            holder = tables.attribute(parent)
+            name = holder.keyword if holder else tag_name(parent)
             click.echo(f"  Type {kind} in {name}")

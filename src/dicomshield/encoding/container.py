@@ -161,6 +161,8 @@ def normalise(source: Source) -> Container:
             warnings.simplefilter("ignore")
             dataset = pydicom.dcmread(io.BytesIO(data), force=True)
             _refuse_truncated(dataset)
+            for _ in dataset.iterall():
+                pass  # pydicom gives an element its VR when it decodes it
             meta = dataset.file_meta
             syntax = str(meta.get("TransferSyntaxUID", EXPLICIT))
             if not dataset.original_encoding[1]:

@@ -15,6 +15,7 @@ from struct import Struct
 from typing import Any, Final, NamedTuple, TypeVar
 
 from ..errors import Quarantined, Reason
+from ..standard import tables
 from .source import Source
 
 __all__ = [
@@ -164,8 +165,11 @@ class _ShortError(Exception):
 
 
 def tag_name(tag: int) -> str:
-    """Write a tag the way people read it: ``(0010,0020)``."""
-    return f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
+    """Write a tag the way people read it: ``(0010,0020)``.
+
+    In broken data four bytes of a value can stand where a tag should, so only tags that PS3.6 defines are told.
+    """
+    return f"({tag >> 16:04X},{tag & 0xFFFF:04X})" if tables.attribute(tag) else "an unknown tag"
 
 
 class Scanner:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-from types import TracebackType
 from typing import Final
 
 from ..errors import Quarantined, Reason
@@ -112,5 +111,5 @@ class Source:
     def __enter__(self) -> Source:
         return self
 
-    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
