@@ -99,9 +99,13 @@ class Storage:
             try:
                 self._create(path, parent, source, pieces)
             except FileExistsError:
-                if not _same(path, source, pieces):
+                there = _compare(path, source, pieces)
+                if there is _There.OTHER:
                     raise Quarantined(Reason.COLLISION) from None
-                return Outcome.SAME
+                if there is _There.SAME:
+                    return Outcome.SAME
+                os.unlink(path)
+                self._create(path, parent, source, pieces)
         except OSError as error:
             self._folders.discard(parent)
             raise Quarantined(Reason.DISK, f"write failed: {error.strerror}") from None
@@ -247,25 +251,38 @@ def _copy(source: Source, fd: int, piece: Range) -> None:
         left -= done
 
 
-def _same(path: str, source: Source, pieces: list[Piece]) -> bool:
-    """Compare with a file that is there: its size, all that is not a range, and both ends of each range."""
+class _There(Enum):
+    """What a file that has the name already is, compared with what is to be written."""
+
+    SAME = "same"
+    CUT_OFF = "cut off"
+    OTHER = "other"
+
+
+def _compare(path: str, source: Source, pieces: list[Piece]) -> _There:
+    """Compare with a file that is there: all that is not a range, and both ends of each range.
+
+    A file that is a beginning of the new one was being written when the power went.
+    """
     try:
         with Source.open(path) as there:
             at = 0
             for piece in pieces:
                 length = len(piece) if isinstance(piece, bytes) else piece.end - piece.start
-                ends = {(0, min(length, _SAMPLE)), (max(0, length - _SAMPLE), length)}
-                if isinstance(piece, bytes):
-                    ends = {(0, length)}
-                for start, stop in ends:
-                    new = (
-                        piece[start:stop]
-                        if isinstance(piece, bytes)
-                        else source.slice(piece.start + start, piece.start + stop)
-                    )
-                    if there.window(at + start, stop - start) != new:
-                        return False
+                if there.size < at + length:
+                    head = _part(piece, source, 0, min(there.size - at, _SAMPLE))
+                    return _There.CUT_OFF if there.window(at, len(head)) == head else _There.OTHER
+                whole = isinstance(piece, bytes)
+                for start, stop in {(0, length if whole else min(length, _SAMPLE)), (max(0, length - _SAMPLE), length)}:
+                    if there.window(at + start, stop - start) != _part(piece, source, start, stop):
+                        return _There.OTHER
                 at += length
-            return at == there.size
+            return _There.SAME if at == there.size else _There.OTHER
     except Quarantined:
-        return False
+        return _There.OTHER
+
+
+def _part(piece: Piece, source: Source, start: int, stop: int) -> bytes:
+    if isinstance(piece, bytes):
+        return piece[start:stop]
+    return source.slice(piece.start + start, piece.start + stop)

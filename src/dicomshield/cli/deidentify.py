@@ -44,7 +44,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     help="full also reads each output with pydicom and checks it against its SOP class.",
 )  # fmt: skip
 @click.option(
-    "--durability", type=click.Choice([d.value for d in Durability]), default="batch", show_default=True,
+    "--durability", type=click.Choice([d.value for d in Durability]), default="none", show_default=True,
     help="When files are forced to the disk.",
 )  # fmt: skip
 def command(
