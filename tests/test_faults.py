@@ -1,4 +1,4 @@
-"""Killed processes, full disks and file systems that lack something: what is there is whole, and running again ends it."""
+"""Killed processes, full disks, systems that lack something: what is there is whole, and running again ends it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from factories import ct, encoded, written
 from dicomshield import Deidentifier, Quarantined, Reason
 from dicomshield.bulk.folder import Run
 from dicomshield.encoding.source import Source
-from dicomshield.rebuild import Range
+from dicomshield.rebuild import Piece, Range
 from dicomshield.storage import Outcome, Storage
 
 CLI = (sys.executable, "-W", "error", "-m", "dicomshield")
@@ -119,7 +119,7 @@ def fill(folder: Path) -> None:
 
 
 def test_killed_at_any_moment(tmp_path: Path) -> None:
-    """kill -9 at any moment leaves whole outputs, no temporary files and no processes; running again ends the job."""
+    """A kill -9 at any moment leaves whole outputs, no temporary files and no processes; running again ends the job."""
     written(tmp_path / "in", *(ct(number, rows=128, columns=128) for number in range(1, 151)))
     (tmp_path / "in" / "zzz.txt").write_text("remember the milk")
     project = ("--project", tmp_path / "project", "--workers", "2")
@@ -227,7 +227,7 @@ def test_storage_without_unnamed_files(tmp_path: Path) -> None:
     path.write_bytes(bytes(range(256)) * 1000)
     storage = Storage(tmp_path / "out", unnamed=False, mode=0o600)
     with Source.open(path) as source:
-        pieces = [b"head", Range(100, source.size)]
+        pieces: list[Piece] = [b"head", Range(100, source.size)]
         assert storage.write("a/b.dcm", source, pieces) is Outcome.NEW
         target = tmp_path / "out" / "a" / "b.dcm"
         before = target.stat()
@@ -353,7 +353,7 @@ def test_full_output_without_unnamed_files(tmpfs: Path) -> None:
         except Quarantined as held:
             assert held.reason is Reason.DISK  # noqa: PT017
             assert "No space left" in held.detail  # noqa: PT017
-            assert number == 3  # noqa: PT017
+            assert number == 3
             break
     else:
         pytest.fail("1.5 MB went into 1 MiB")

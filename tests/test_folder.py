@@ -71,13 +71,13 @@ def private_list(project: Path) -> tuple[Path, list[dict[str, str]]]:
     return path, list(csv.DictReader(io.StringIO(text.partition("\n")[2])))
 
 
-def run(folder: Path, **options: int) -> Run:
-    return Run(Deidentifier(project=folder / "project"), folder / "in", folder / "out", **options)
+def run(folder: Path, workers: int = 1) -> Run:
+    return Run(Deidentifier(project=folder / "project"), folder / "in", folder / "out", workers=workers)
 
 
-def finished(folder: Path, **options: int) -> list[Done]:
+def finished(folder: Path) -> list[Done]:
     """Do a run by the class."""
-    with run(folder, **options) as all_of_it:
+    with run(folder) as all_of_it:
         return list(all_of_it)
 
 
@@ -562,7 +562,7 @@ def test_file_shrinks(tmp_path: Path) -> None:
 
     thread = threading.Thread(target=write_again)
     thread.start()
-    outcomes = set()
+    outcomes: set[Reason | None] = set()
     try:
         for number in range(80):
             out = tmp_path / f"out{number}"

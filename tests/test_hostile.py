@@ -361,9 +361,11 @@ def test_deflate_bomb(tmp_path: Path) -> None:
     at = image.index(b"\x09\x00\x01\x10OB") + 12
     packer = zlib.compressobj(1, zlib.DEFLATED, -15)
     large = meta + packer.compress(image[:at])
-    large += b"".join(packer.compress(bytes(1 << 20)) for _ in range(500)) + packer.compress(image[at:]) + packer.flush()
-    (bombed, first), (_, second) = probe(tmp_path, zeros, large)
+    large += b"".join(packer.compress(bytes(1 << 20)) for _ in range(500))
+    large += packer.compress(image[at:]) + packer.flush()
+    (bombed, first), (below, second) = probe(tmp_path, zeros, large)
     assert bombed == "TOO_LARGE"
+    assert below in {"TOO_LARGE", "released"}
     assert max(first, second) < 20
 
 
@@ -426,17 +428,22 @@ def test_text_file(shield: Deidentifier) -> None:
 
 
 def test_wrong_data_set(shield: Deidentifier) -> None:
-    """A data set that cannot be encoded, or is none, is held back or a TypeError; no value is in the message."""
+    """What is no data set is a TypeError; an empty one is held back."""
+    with pytest.raises(Quarantined) as empty:
+        shield(Dataset())
+    assert empty.value.reason in {Reason.INCOMPLETE, Reason.NOT_DICOM, Reason.MALFORMED}
     with pytest.raises(TypeError):
         shield({"PatientName": NAME})  # type: ignore[arg-type]
+
+
+@pytest.mark.filterwarnings("ignore:A value of type:UserWarning")
+def test_data_set_that_cannot_be_encoded(shield: Deidentifier) -> None:
+    """A data set that pydicom cannot encode is held back, and the message quotes no value."""
     ds = ct()
     ds.add_new(0x00280010, "US", f"rows of {NAME}")
     with pytest.raises((TypeError, Quarantined)) as held:
         shield(ds)
     assert not [token for token in TOKENS if token in str(held.value).lower()]
-    with pytest.raises(Quarantined) as empty:
-        shield(Dataset())
-    assert empty.value.reason in {Reason.INCOMPLETE, Reason.NOT_DICOM, Reason.MALFORMED}
 
 
 def test_missing_paths(tmp_path: Path, shield: Deidentifier) -> None:

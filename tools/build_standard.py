@@ -405,6 +405,7 @@ DECISIONS: tuple[Decision, ...] = (
     ),
     Decision(REMOVE, "labels typed by a person", "FrameLabelVector DisplayWindowLabelVector EventTimerNames"),
     Decision("X", "serves digital signatures, which are removed", "MACParametersSequence"),
+    Decision("X", "describes the document that was replaced", "EncapsulatedDocumentLength"),
     Decision("X", "holds the original values for its key holder", "EncryptedAttributesSequence"),
     Decision(
         "X", "describes private attributes, which are removed", "PrivateDataElementCharacteristicsSequence"

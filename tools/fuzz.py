@@ -51,7 +51,10 @@ CHUNKS: Final = (
     b"\xfe\xff\xdd\xe0\0\0\0\0", b"\x08\x00\x40\x11SQ\0\0\xff\xff\xff\xff", b"\x08\x00\x40\x11UN\0\0\xff\xff\xff\xff",
     b"\x08\x00\x18\x22SQ\0\0\x08\0\0\0\xfe\xff\x00\xe0\0\0\0\0", bytes(16), b"\xff" * 8,
 )  # fmt: skip
-VRS: Final = tuple(b"AE AS AT CS DA DS DT FD FL IS LO LT OB OD OF OL OV OW PN SH SL SQ SS ST SV TM UC UI UL UN UR US".split())
+VRS: Final = tuple(
+    b"AE AS AT CS DA DS DT FD FL IS LO LT OB OD OF OL OV OW PN SH SL SQ SS ST SV TM".split()
+    + b"UC UI UL UN UR US".split()
+)
 
 
 class Base(NamedTuple):
@@ -169,7 +172,7 @@ def _one(rng: random.Random, data: bytearray, other: bytes) -> bytearray:
     if kind == 0:
         for _ in range(rng.randint(1, 8)):
             bit = rng.randrange(8)
-            data[_place(rng, data) + rng.randrange(2)] ^= 1 << bit
+            data[min(_place(rng, data) + rng.randrange(2), len(data) - 1)] ^= 1 << bit
     elif kind == 1:
         del data[at:]
     elif kind == 2:
@@ -282,7 +285,7 @@ def leak(original: bytes, output: bytes) -> tuple[str, str] | None:
     return None
 
 
-def _alarm(signum: int, frame: FrameType | None) -> None:
+def _alarm(_signum: int, _frame: FrameType | None) -> None:
     raise SlowError
 
 
@@ -319,8 +322,15 @@ def execute(deidentifier: Deidentifier, data: bytes, found: Findings, label: str
 
 
 def run(
-    bases: Sequence[Base], project: Path, *, seed: int, first: int = 0, count: int | None = None,
-    seconds: float | None = None, save: Path | None = None, most: int = 20,
+    bases: Sequence[Base],
+    project: Path,
+    *,
+    seed: int,
+    first: int = 0,
+    count: int | None = None,
+    seconds: float | None = None,
+    save: Path | None = None,
+    most: int = 20,
 ) -> Findings:
     """Execute mutants until the count, the time or the number of failures is reached."""
     found = Findings()

@@ -115,6 +115,7 @@ FACTS: Final = frozenset(
     | set(tables.last_attributes().values())
 )
 """Attributes whose values the main job reads before it decides; their own fate is as the tables say."""
+_READ: Final = FACTS | MARKERS
 
 _WITH_CLEANER: Final = frozenset(option for option in Option if not option.name.startswith("CLEAN_"))
 _PSEUDONYM: Final = frozenset({0x00100010, 0x00100020, 0x00120040})
@@ -281,7 +282,7 @@ class Profile:
             return Verdict.NOTE if self.keeps_private else Verdict.DROP
         code, rule = self.code(tag, vr)
         # what only an option keeps may still be changed, as ages are
-        return Verdict.KEEP if code == rule.basic == "K" and tag not in FACTS | MARKERS else Verdict.NOTE
+        return Verdict.KEEP if code == rule.basic == "K" and tag not in _READ else Verdict.NOTE
 
     def code(self, tag: int, vr: bytes) -> tuple[str, tables.Rule]:
         """Return the code that holds for an attribute under the options chosen, and its rule."""

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import click
 
 from ..deidentifier import Deidentifier
 from ..standard import tables
-from .options import policy_options, profile_from, project_option
+from .options import policy_options, profile_from
 
 
 @click.command("plan", short_help="Show what would be done with each attribute of FILE.")
 @click.argument("file", type=click.Path(path_type=Path))
 @policy_options
-@project_option
-def command(file: Path, options: tuple[str, ...], policy: Path | None, project: Path) -> None:
+def command(file: Path, options: tuple[str, ...], policy: Path | None) -> None:
     """List the attributes of FILE that would not be left as they are, what would be done, and why.
 
     Shows tags and keywords, never values. Private attributes go unless an option or the policy keeps them.
     """
-    planned = Deidentifier(profile_from(options, policy), project=project).plan(file)
+    with tempfile.TemporaryDirectory() as project:
+        planned = list(Deidentifier(profile_from(options, policy), project=project).plan(file))
     for path, decision in planned:
         names = [(row.keyword if (row := tables.attribute(tag)) else f"{tag:08X}") for tag in path]
         click.echo(f"{'.'.join(names):<56} {decision.action.value:<20} {decision.why}")
