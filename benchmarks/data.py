@@ -182,9 +182,7 @@ def _fill_series(ds: Dataset, patient: int, study: int, series: int, day: dateti
     ds.PerformedProcedureStepID = f"PPS{patient}{study}{series}"
     ds.PerformedProcedureStepDescription = "CT thorax performed"
     ds.PerformedProtocolCodeSequence = [_code("PROT1", "99HOSP", "Thorax standard")]
-    ds.ReferencedPerformedProcedureStepSequence = [
-        _reference("1.2.840.10008.3.1.2.3.3", "mpps", patient, study)
-    ]
+    ds.ReferencedPerformedProcedureStepSequence = [_reference("1.2.840.10008.3.1.2.3.3", "mpps", patient, study)]
     ds.CommentsOnThePerformedProcedureStep = "Patient moved during scan 2"
     ds.ScanOptions = "SPIRAL"
     ds.KVP = "120"
@@ -235,9 +233,7 @@ def _fill_image_static(ds: Dataset, patient: int, study: int, series: int) -> No
     ds.LossyImageCompression = "00"
     ds.SliceThickness = "1"
     ds.ImageOrientationPatient = ["1", "0", "0", "0", "1", "0"]
-    ds.ReferencedImageSequence = [
-        _reference(CTImageStorage, "localizer", patient, study, index) for index in range(2)
-    ]
+    ds.ReferencedImageSequence = [_reference(CTImageStorage, "localizer", patient, study, index) for index in range(2)]
     source = _reference(CTImageStorage, "raw", patient, study, series)
     source.PurposeOfReferenceCodeSequence = [_code("121322", "DCM", "Source image")]
     ds.SourceImageSequence = [source]

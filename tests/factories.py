@@ -134,8 +134,14 @@ def raw_item(content: bytes, *, undefined: bool = False) -> bytes:
 
 
 def raw_ct(
-    extra: dict[int, bytes] | None = None, *, explicit: bool = True, pixels: bytes = bytes(128), tail: bytes = b"",
-    preamble: bytes = bytes(128), meta: bytes = b"", syntax: str = "",
+    extra: dict[int, bytes] | None = None,
+    *,
+    explicit: bool = True,
+    pixels: bytes = bytes(128),
+    tail: bytes = b"",
+    preamble: bytes = bytes(128),
+    meta: bytes = b"",
+    syntax: str = "",
 ) -> bytes:
     """Return the file of a small CT, byte by byte; ``extra`` are encoded elements by tag, ``b""`` leaves one out."""
     values: tuple[tuple[int, str, bytes], ...] = (

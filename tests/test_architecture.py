@@ -5,10 +5,10 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
+from factories import ROOT
+
 import dicomshield
 from dicomshield import errors
-
-from factories import ROOT
 
 PACKAGE = ROOT / "src" / "dicomshield"
 LAYERS = (

@@ -481,9 +481,7 @@ def kept_values(ds: Dataset, table: ActionTable) -> dict[tuple[int, ...], object
     def keeps(path: tuple[int, ...]) -> bool:
         tags = path[::2]
         return all(
-            not tag >> 16 & 1
-            and tag & 0xFFFF
-            and table.decide(tag, vr_of(tag), parent).action is Action.KEEP
+            not tag >> 16 & 1 and tag & 0xFFFF and table.decide(tag, vr_of(tag), parent).action is Action.KEEP
             for tag, parent in zip(tags, (0, *tags), strict=False)
         )
 

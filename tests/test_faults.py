@@ -16,8 +16,7 @@ import pydicom
 import pytest
 from factories import ct, encoded, written
 
-from dicomshield import Deidentifier, Quarantined, Reason
-from dicomshield.bulk.folder import Run
+from dicomshield import Quarantined, Reason
 from dicomshield.encoding.source import Source
 from dicomshield.rebuild import Piece, Range
 from dicomshield.storage import Outcome, Storage
@@ -35,6 +34,21 @@ for line in sys.stdin:
     except Exception as error:
         print(error, flush=True)
 storage.close()
+"""
+KILLER = """
+import os, signal, sys
+from pathlib import Path
+from dicomshield import Deidentifier
+from dicomshield.bulk.folder import Run
+folder = Path(sys.argv[1])
+with Run(Deidentifier(project=folder / "project"), folder / "in", folder / sys.argv[2], workers=2) as run:
+    done = iter(run)
+    found = [next(done)]
+    workers = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    os.kill(int(workers[int(sys.argv[3])]), signal.SIGKILL)
+    found += done
+whole = {one.report.outcome for one in found} <= {"released", "unchanged"}
+print(len({one.report.number for one in found}), whole)
 """
 COPIER = """
 import sys
@@ -172,20 +186,19 @@ def test_interrupted(tmp_path: Path) -> None:
 
 
 def test_worker_killed(tmp_path: Path) -> None:
-    """A worker process that is killed costs no object: what it had in hand is done again."""
+    """A worker process that is killed costs no object, and the run comes to its end."""
     written(tmp_path / "in", *(ct(number, rows=128, columns=128) for number in range(1, 131)))
-    deidentifier = Deidentifier(project=tmp_path / "project")
-    with Run(deidentifier, tmp_path / "in", tmp_path / "out", workers=2) as run:
-        done = iter(run)
-        first = next(done)
-        workers = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-        os.kill(int(workers[0]), signal.SIGKILL)
-        rest = list(done)
-    outcomes = [one.report.outcome for one in (first, *rest)]
-    assert len(outcomes) == 130
-    assert set(outcomes) <= {"released", "unchanged"}
-    assert sorted(one.report.number for one in (first, *rest)) == list(range(1, 131))
-    assert len(files(tmp_path / "out")) == 130
+    for number in range(4):
+        command = [sys.executable, "-W", "error", "-c", KILLER, str(tmp_path), f"out{number}", str(number & 1)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+            try:
+                out, _ = process.communicate(timeout=15)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                pytest.fail("the run hangs")
+        assert process.returncode == 0
+        assert out == "130 True\n"
+        assert len(files(tmp_path / f"out{number}")) == 130
 
 
 @pytest.mark.parametrize("how", ["unnamed", "named"])

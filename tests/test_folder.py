@@ -627,7 +627,7 @@ def test_dicomdir_of_nothing(tmp_path: Path) -> None:
 def test_plan(tmp_path: Path) -> None:
     """`plan` lists tags, what would be done and why, and no value; what cannot be read is exit status 3."""
     (source,) = written(tmp_path / "in", ct(1)).iterdir()
-    done = cli("plan", source, "--project", tmp_path / "project")
+    done = cli("plan", source)
     assert done.returncode == 0, done.stderr
     lines = {line.split()[0]: line for line in done.stdout.splitlines()}
     assert {"PatientName", "PatientID", "StudyInstanceUID", "InstitutionName"} <= lines.keys()
@@ -652,14 +652,13 @@ def test_verify(tmp_path: Path) -> None:
     (source,) = written(tmp_path / "in", ct(1)).iterdir()
     assert deidentify(tmp_path).returncode == 0
     (name,) = contents(tmp_path / "out")
-    project = ("--project", tmp_path / "project")
-    good = cli("verify", source, tmp_path / "out" / name, *project)
+    good = cli("verify", source, tmp_path / "out" / name)
     assert (good.returncode, good.stdout) == (0, "nothing of the patient found outside pixel data\n")
-    bad = cli("verify", source, source, *project)
+    bad = cli("verify", source, source)
     assert bad.returncode == 3
     assert {"name", "identifier", "date", "uid"} <= set(re.findall(r"found: (\w+)", bad.stdout))
     assert not [token for token in TOKENS if token in bad.stdout.lower()]
-    assert cli("verify", tmp_path / "in", tmp_path / "out", *project).returncode == 2
+    assert cli("verify", tmp_path / "in", tmp_path / "out").returncode == 2
 
 
 def test_demo(tmp_path: Path) -> None:

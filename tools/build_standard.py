@@ -139,9 +139,7 @@ DECISIONS: tuple[Decision, ...] = (
     ),
     # text that is kept
     Decision("K", "code text of a coding scheme", "LongCodeValue URNCodeValue MappingResourceName"),
-    Decision(
-        "K", "private attribute name given by its maker", "PrivateDataElementName PrivateDataElementKeyword"
-    ),
+    Decision("K", "private attribute name given by its maker", "PrivateDataElementName PrivateDataElementKeyword"),
     Decision("K", "attribute name of the standard", "SelectorAttributeName"),
     Decision(
         "K",
@@ -163,9 +161,7 @@ DECISIONS: tuple[Decision, ...] = (
         "PaddleDescription MetaboliteMapDescription ApplicableSafetyStandardDescription "
         "ASLTechniqueDescription ASLCrusherDescription FieldOfViewDescription",
     ),
-    Decision(
-        "K", "algorithm name given by the maker", "AlgorithmName SegmentAlgorithmName AlgorithmDescription"
-    ),
+    Decision("K", "algorithm name given by the maker", "AlgorithmName SegmentAlgorithmName AlgorithmDescription"),
     Decision(
         "K",
         "key that joins frames to an optical path",
@@ -238,9 +234,7 @@ DECISIONS: tuple[Decision, ...] = (
         "ConfigurationName ConfigurationDescription LuminanceResponseDescription",
     ),
     Decision(REMOVE, "identifies one product or lot", "ProductPackageIdentifier ProductLotIdentifier"),
-    Decision(
-        REMOVE, "drug or product given to the patient", "InterventionDrugName ProductName ProductDescription"
-    ),
+    Decision(REMOVE, "drug or product given to the patient", "InterventionDrugName ProductName ProductDescription"),
     # text about a subject or written by a person
     Decision(
         REMOVE,
@@ -278,9 +272,7 @@ DECISIONS: tuple[Decision, ...] = (
     Decision(REMOVE, "address of a resource", "UniformResourceLocatorTrial"),
     Decision(REMOVE, "names a person or desk to contact", "ContactDisplayName"),
     Decision(REMOVE, "names a place", "AssignedLocation PTOLocationDescription"),
-    Decision(
-        REMOVE, "names the user's group or protocol", "HangingProtocolName HangingProtocolUserGroupName"
-    ),
+    Decision(REMOVE, "names the user's group or protocol", "HangingProtocolName HangingProtocolUserGroupName"),
     Decision(
         REMOVE,
         "label typed by a person",
@@ -360,9 +352,7 @@ DECISIONS: tuple[Decision, ...] = (
         "BeamCurrentModulationID ScanSpotTuneID ImagingDeviceSpecificAcquisitionParameters",
         device="K",
     ),
-    Decision(
-        REMOVE, "identifier typed for a device made for the patient", "BolusID CompensatorID MaterialID"
-    ),
+    Decision(REMOVE, "identifier typed for a device made for the patient", "BolusID CompensatorID MaterialID"),
     Decision(REMOVE, "identifies persons", "ComponentWelderIDs OwnerID"),
     Decision(
         REMOVE,
@@ -407,9 +397,7 @@ DECISIONS: tuple[Decision, ...] = (
     Decision("X", "serves digital signatures, which are removed", "MACParametersSequence"),
     Decision("X", "describes the document that was replaced", "EncapsulatedDocumentLength"),
     Decision("X", "holds the original values for its key holder", "EncryptedAttributesSequence"),
-    Decision(
-        "X", "describes private attributes, which are removed", "PrivateDataElementCharacteristicsSequence"
-    ),
+    Decision("X", "describes private attributes, which are removed", "PrivateDataElementCharacteristicsSequence"),
 )
 
 # Attributes that ``_by_class`` decides although the gap list leaves them out; what DECISIONS names beyond
@@ -442,9 +430,7 @@ def read_facts(path: Path) -> list[Row]:
     return list(csv.DictReader(lines))
 
 
-def write_resource(
-    name: str, notes: Sequence[str], header: Sequence[str], rows: Iterable[Sequence[str]]
-) -> None:
+def write_resource(name: str, notes: Sequence[str], header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Write one resource: its notes as ``#`` lines, then plain CSV with LF line ends."""
     DATA.mkdir(parents=True, exist_ok=True)
     count = 0
@@ -575,9 +561,7 @@ def build_beyond(gaps: Sequence[Row], attributes: Mapping[str, tuple[str, str]])
             }
         )
     overlay = dict.fromkeys(rows[0], "")
-    rows.append(
-        overlay | {"tag": "60xxxxxx", "basic": "X", "reason": "an overlay group is removed as a whole"}
-    )
+    rows.append(overlay | {"tag": "60xxxxxx", "basic": "X", "reason": "an overlay group is removed as a whole"})
     idle = set(listed) - used
     if idle:
         raise SystemExit(f"build_standard: decided here and by class: {' '.join(sorted(idle))}")
@@ -681,9 +665,7 @@ def build_iod_types(
     for row in facts_rows:
         ours = result[row["sop_class_uid"]].get(row["tag"], "3")
         if ours != row["type"]:
-            raise SystemExit(
-                f"build_standard: {row['sop_class_uid']} {row['tag']}: {ours}, not {row['type']}"
-            )
+            raise SystemExit(f"build_standard: {row['sop_class_uid']} {row['tag']}: {ours}, not {row['type']}")
     last = {sop: last_attribute(sop, tag_of, types) for sop, found in result.items() if found}
     for retired, successor in SUCCESSORS.items():
         name = UID_dictionary[retired][0].removesuffix(" (Retired)")
@@ -720,9 +702,7 @@ def build_iod_types(
     )
 
 
-def build_nested_types(
-    facts: Path, codes: Mapping[str, str], tag_of: Mapping[str, str], types: Highdicom
-) -> None:
+def build_nested_types(facts: Path, codes: Mapping[str, str], tag_of: Mapping[str, str], types: Highdicom) -> None:
     """Write nested_types.csv after comparing it with the transcribed Types."""
     wanted = offering_x_or_z(codes)
     found: dict[tuple[str, str], list[str]] = {}

@@ -17,12 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 PROFILE = (
-    Path(__file__).resolve().parent.parent
-    / "src"
-    / "dicomshield"
-    / "standard"
-    / "data"
-    / "confidentiality_profile.csv"
+    Path(__file__).resolve().parent.parent / "src" / "dicomshield" / "standard" / "data" / "confidentiality_profile.csv"
 )
 DOCBOOK = "{http://docbook.org/ns/docbook}"
 LABEL = "E.1-1"
@@ -90,9 +85,7 @@ class PlainXml:
 def clean(text: str) -> str:
     """Return text without invisible characters and with single spaces."""
     visible = "".join(
-        " " if character.isspace() else character
-        for character in text
-        if unicodedata.category(character) != "Cf"
+        " " if character.isspace() else character for character in text if unicodedata.category(character) != "Cf"
     )
     return " ".join(visible.split())
 
@@ -169,9 +162,7 @@ def theirs(path: Path) -> dict[str, Row]:
     found: dict[str, Row] = {}
     for row in table_rows(path):
         if found.setdefault(row["tag"], row) != row:
-            raise UnreadableError(
-                f"{shown(row['tag'])} stands in Table {LABEL} twice, with different content"
-            )
+            raise UnreadableError(f"{shown(row['tag'])} stands in Table {LABEL} twice, with different content")
     if not found:
         raise UnreadableError(f"its Table {LABEL} has no rows")
     return found
@@ -203,8 +194,7 @@ def differences(old: dict[str, Row], new: dict[str, Row]) -> list[str]:
             lines.append(f"{'added' if before is None else 'removed'} {shown(tag)} {row['name']}: {filled}")
             continue
         lines += [
-            f"changed {shown(tag)} {before['name']}: {column}: "
-            f"{before[column] or '-'} -> {after[column] or '-'}"
+            f"changed {shown(tag)} {before['name']}: {column}: {before[column] or '-'} -> {after[column] or '-'}"
             for column in COMPARED
             if before[column] != after[column]
         ]
@@ -213,9 +203,7 @@ def differences(old: dict[str, Row], new: dict[str, Row]) -> list[str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Compare the two tables and print the difference."""
-    parser = argparse.ArgumentParser(
-        description="Compare Table E.1-1 of a DocBook file with the shipped one."
-    )
+    parser = argparse.ArgumentParser(description="Compare Table E.1-1 of a DocBook file with the shipped one.")
     parser.add_argument("part15", type=Path, metavar="PART15_XML", help="part15.xml of the newer edition")
     parser.add_argument("--profile", type=Path, default=PROFILE, metavar="CSV", help="table to compare with")
     options = parser.parse_args(arguments)

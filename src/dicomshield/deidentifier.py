@@ -122,13 +122,18 @@ class Deidentifier:
         """
         import pydicom
 
+        if not isinstance(dataset, pydicom.Dataset):
+            raise TypeError("a pydicom Dataset is needed")
         buffer = BytesIO()
-        meta = getattr(dataset, "file_meta", None)
-        complete = meta is not None and "TransferSyntaxUID" in meta
-        if complete:
-            pydicom.dcmwrite(buffer, dataset)
-        else:
-            pydicom.dcmwrite(buffer, dataset, implicit_vr=False, little_endian=True)
+        complete = "TransferSyntaxUID" in getattr(dataset, "file_meta", ())
+        form = {} if complete else {"implicit_vr": False, "little_endian": True}
+        try:
+            pydicom.dcmwrite(buffer, dataset, **form)
+        except Exception as error:
+            # pydicom's message may quote values
+            raise Quarantined(
+                Reason.MALFORMED, f"pydicom cannot write this data set ({type(error).__name__})"
+            ) from None
         result = self.bytes(buffer.getvalue())
         clean = pydicom.dcmread(BytesIO(result.data))
         clean.report = result.report
@@ -483,12 +488,13 @@ def _folder_name(pseudonym: str) -> str:
 
 
 def _read(data: bytes | BinaryIO | str | os.PathLike[str]) -> bytes:
-    if isinstance(data, bytes):
-        return data
-    if isinstance(data, bytearray | memoryview):
+    if isinstance(data, bytes | bytearray | memoryview):
         return bytes(data)
     if not isinstance(data, str | os.PathLike):
-        return data.read()
+        content = data.read() if hasattr(data, "read") else None
+        if not isinstance(content, bytes):
+            raise TypeError("bytes, an open binary file, a path or a URL is needed")
+        return content
     if "://" in os.fspath(data):
         try:
             import fsspec

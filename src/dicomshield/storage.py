@@ -201,10 +201,16 @@ class _Scratch:
     """A folder of this process inside the output folder, locked as long as the process lives."""
 
     def __init__(self, parent: str) -> None:
-        self.folder = f"{parent}/{_TEMPORARY}{secrets.token_hex(8)}"
-        os.mkdir(self.folder, 0o700)
-        self._fd = os.open(self.folder, os.O_RDONLY | os.O_CLOEXEC)
-        fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        while True:
+            self.folder = f"{parent}/{_TEMPORARY}{secrets.token_hex(8)}"
+            os.mkdir(self.folder, 0o700)
+            # until it is locked, another run may take it for a leftover and remove it
+            with contextlib.suppress(FileNotFoundError):
+                self._fd = os.open(self.folder, os.O_RDONLY | os.O_CLOEXEC)
+                fcntl.flock(self._fd, fcntl.LOCK_EX)
+                if os.path.exists(self.folder):
+                    return
+                os.close(self._fd)
 
     def close(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -47,7 +47,7 @@ def write_dicomdir(folder: Path) -> tuple[int, int]:
     try:
         written, left_out = _write(paths, scratch)
         for old in (folder / "DICOMDIR", *folder.glob("PT[0-9A-Z]*")):
-            if _is_ours(old.name):
+            if _is_ours(old.name) and old.exists():
                 shutil.rmtree(old) if old.is_dir() else old.unlink()
         for new in list(scratch.iterdir()):
             new.rename(folder / new.name)

@@ -9,7 +9,7 @@ import secrets
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -24,6 +24,7 @@ from .inputs import find_files, refuse_nested
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ProcessPoolExecutor
+    from multiprocessing.process import BaseProcess
 
 __all__ = ["Batch", "Done", "Run"]
 
@@ -117,7 +118,10 @@ class Run:
         self._list.write("# PHI: this list ties object numbers to source paths; keep it with the project secret\n")
         self._rows.writerow(("object", "source", "outcome", "output", "reason", "detail", "what to do"))
         # processes are forked before anything starts a thread
-        self._pool = self._new_pool(workers) if workers > 1 else None
+        self._pool: ProcessPoolExecutor | None = None
+        self._children: list[BaseProcess] = []
+        if workers > 1:
+            self._start_pool(workers)
 
     def count(self) -> int:
         """Count the files of the input folder."""
@@ -166,37 +170,50 @@ class Run:
             if broken:
                 broken += running.values()
                 running.clear()
-                self._pool.shutdown(cancel_futures=True)
-                for number, path in chain.from_iterable(broken):
-                    yield self._alone(number, path)
-                self._pool = self._new_pool(self._workers)
+                self._end_pool()
+                yield from self._one_by_one(chain.from_iterable(broken))
+                self._start_pool(self._workers)
 
-    def _alone(self, number: int, path: str) -> Batch:
+    def _one_by_one(self, files: Iterable[tuple[int, str]]) -> Iterator[Batch]:
         from concurrent.futures.process import BrokenProcessPool
 
-        with self._new_pool(1) as pool:
+        for number, path in files:
+            if self._pool is None:
+                self._start_pool(1)
+            assert self._pool is not None  # noqa: S101 - for the type checker
             try:
-                return pool.submit(_work, [(number, path)]).result()
+                yield self._pool.submit(_work, [(number, path)]).result()
             except BrokenProcessPool:
+                self._end_pool()
                 cause = Quarantined(Reason.INTERNAL, "the process that read it died")
-                return Batch([self._task.held_back(Report("", number), path, cause)], {}, {})
+                yield Batch([self._task.held_back(Report("", number), path, cause)], {}, {})
+        self._end_pool()
 
-    def _new_pool(self, workers: int) -> ProcessPoolExecutor:
+    def _start_pool(self, workers: int) -> None:
         # one process alone starts faster without the machinery for many
         from concurrent.futures import ProcessPoolExecutor
-        from multiprocessing import get_context
+        from multiprocessing import active_children, get_context
 
-        pool = ProcessPoolExecutor(workers, get_context("fork"), _begin, (self._task, os.getpid()))
-        pool.submit(os.getpid).result()
-        return pool
+        others = active_children()
+        self._pool = ProcessPoolExecutor(workers, get_context("fork"), _begin, (self._task, os.getpid()))
+        self._pool.submit(os.getpid).result()
+        self._children = [child for child in active_children() if child not in others]
+
+    def _end_pool(self) -> None:
+        """End the processes of the pool; one that died may hold a lock that the others wait for."""
+        if self._pool is not None:
+            for child in self._children:
+                child.kill()
+            self._pool.shutdown(cancel_futures=True)
+            self._pool = None
 
     def close(self) -> None:
         """Close the list, end the processes and remove scratch files."""
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
+        self._end_pool()
         with contextlib.suppress(OSError):
             self._list.close()
         self._task.storage.close()
+        self._task.storage.remove_leftovers()
 
     def __enter__(self) -> Run:
         return self

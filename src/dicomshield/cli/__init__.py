@@ -52,13 +52,18 @@ def _dicomshield() -> None:
 def main(args: list[str] | None = None, **extra: Any) -> None:
     """Run the command line and exit."""
     try:
-        _dicomshield.main(args, prog_name="dicomshield", **extra)
+        # click would answer Ctrl-C itself
+        done = _dicomshield.main(args, prog_name="dicomshield", standalone_mode=False, **extra)
+        sys.exit(done if isinstance(done, int) else 0)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
     except Quarantined as cause:
         click.echo(f"held back: {cause}\n  {cause.reason.value}", err=True)
         sys.exit(3)
     except DicomShieldError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(2)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted; run the same command again to complete it", err=True)
         sys.exit(130)

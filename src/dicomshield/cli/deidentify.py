@@ -16,6 +16,7 @@ from typing import IO
 import click
 
 from ..bulk.folder import Done, Run
+from ..bulk.inputs import refuse_nested
 from ..deidentifier import Deidentifier
 from ..errors import PolicyError, Reason
 from ..identity.project import Project, private_file
@@ -73,6 +74,9 @@ def command(
         profile = replace(profile, only_listed=True)
     if profile.only_listed and patients is None:
         raise PolicyError("holding back unlisted patients needs a list: --patients FILE")
+    # before a secret is made where it would be released
+    refuse_nested(input=in_folder, output=out_folder)
+    refuse_nested(output=out_folder, project=project)
     deidentifier = Deidentifier(
         profile, project=Project(project), patients=PatientList.read(patients) if patients else None,
         verify_fully=verify == "full", durability=Durability(durability),
@@ -143,10 +147,13 @@ def _plain_progress(run: Run) -> Iterator[Done]:
 
 
 def _write_map(path: Path, pairs: dict[str, str]) -> None:
-    with private_file(path) as file:
-        rows = csv.writer(file)
-        rows.writerow(("id_old", "id_new"))
-        rows.writerows(sorted(pairs.items()))
+    try:
+        with private_file(path) as file:
+            rows = csv.writer(file)
+            rows.writerow(("id_old", "id_new"))
+            rows.writerows(sorted(pairs.items()))
+    except OSError as error:
+        raise PolicyError(f"a map cannot be written: {error.strerror}") from None
 
 
 def _summarise(

@@ -188,6 +188,9 @@ def _refuse_truncated(dataset: object) -> None:
     assert isinstance(dataset, Dataset)  # noqa: S101 - for the type checker
     for tag in dataset.keys():  # noqa: SIM118 - iterating a Dataset decodes every element
         raw = dataset.get_item(tag)
+        if raw.VR in ("SQ", "UN"):
+            for item in dataset[tag].value if dataset[tag].VR == "SQ" else ():
+                _refuse_truncated(item)
         if (
             isinstance(raw, RawDataElement)
             and raw.value is not None

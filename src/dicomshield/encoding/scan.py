@@ -389,7 +389,7 @@ class _Walk:
                     step = drop(data[at : at + 8]) if at < end else None
                 note_it(Dropped(base + start, base + at, count))
             else:
-                if delimited and head[:4] == b"\xfe\xff\x0d\xe0":
+                if delimited and head == b"\xfe\xff\x0d\xe0\0\0\0\0":
                     return at
                 if kept is not None:
                     self.top = at
@@ -487,7 +487,7 @@ class _Walk:
                 raise self._beyond(close)
             group, number, size = _IMPLICIT(data, at)
             mark = group << 16 | number
-            if mark == _SEQUENCE_END and delimited:
+            if mark == _SEQUENCE_END and delimited and not size:
                 return at + 8, tuple(items)
             if mark != _ITEM:
                 raise Quarantined(Reason.MALFORMED, f"no item where one must be in {tag_name(tag)}")
@@ -505,6 +505,7 @@ class _Walk:
 
     def _fragments(self, at: int, end: int) -> int:
         """Step over encapsulated pixel data (PS3.5 A.4), which need not lie in the window."""
+        fragments = 0
         while True:
             if end - at < 8:
                 raise self._beyond(end)
@@ -513,10 +514,12 @@ class _Walk:
             else:
                 group, number, length = _IMPLICIT(self.source.slice(self.base + at, self.base + at + 8))
             at += 8 + int(length)
-            if (group << 16 | number) == _SEQUENCE_END:
-                return at - int(length)
+            # the first item is the offset table
+            if (group << 16 | number) == _SEQUENCE_END and not length and fragments > 1:
+                return at
             if (group << 16 | number) != _ITEM:
                 raise Quarantined(Reason.MALFORMED, f"no fragment where one must be in {tag_name(self.tag)}")
+            fragments += 1
 
     def _beyond(self, end: int) -> Exception:
         """Say what it means that something reaches beyond ``end``: a window too small, or a lie."""

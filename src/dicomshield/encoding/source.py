@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from typing import Final
@@ -49,8 +50,11 @@ class Source:
         try:
             # a FIFO would block an ordinary open until somebody writes to it
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        except OSError as error:
-            raise Quarantined(Reason.UNREADABLE, f"open failed: {error.strerror}") from None
+        except (OSError, ValueError) as error:
+            what = error.strerror if isinstance(error, OSError) else "no such name is possible"
+            # a socket, a loop of links, a link to nowhere
+            no_file = getattr(error, "errno", 0) in (errno.ENXIO, errno.ELOOP) or os.path.islink(path)
+            raise Quarantined(Reason.NOT_A_FILE if no_file else Reason.UNREADABLE, f"open failed: {what}") from None
         try:
             status = os.fstat(fd)
             if not stat.S_ISREG(status.st_mode):
