@@ -633,7 +633,7 @@ def test_plan(tmp_path: Path) -> None:
     assert {"PatientName", "PatientID", "StudyInstanceUID", "InstitutionName"} <= lines.keys()
     assert not [token for token in TOKENS if token in done.stdout.lower()]
     for wrong in (tmp_path / "missing.dcm", tmp_path / "in"):
-        done = cli("plan", wrong, "--project", tmp_path / "project")
+        done = cli("plan", wrong)
         assert done.returncode == 3
         assert done.stderr.startswith("held back: ")
 
