@@ -184,9 +184,9 @@ def test_references_between_objects_survive(project: Project) -> None:
     reference = Dataset()
     reference.ReferencedSOPClassUID, reference.ReferencedSOPInstanceUID = CTImageStorage, f"{UID_ROOT}.3.1"
     first = shield(ct(1))
-    second = Deidentifier(project=project)(ct(2, SourceImageSequence=Sequence([reference])))
+    second = Deidentifier(project=project)(ct(2, AnatomicRegionSequence=Sequence([reference])))
 
-    assert second.SourceImageSequence[0].ReferencedSOPInstanceUID == first.SOPInstanceUID
+    assert second.AnatomicRegionSequence[0].ReferencedSOPInstanceUID == first.SOPInstanceUID
     assert first.file_meta.MediaStorageSOPInstanceUID == first.SOPInstanceUID != second.SOPInstanceUID
     assert (first.StudyInstanceUID, first.SeriesInstanceUID) == (second.StudyInstanceUID, second.SeriesInstanceUID)
 

@@ -167,14 +167,17 @@ def test_an_rt_plan_date_is_replaced_not_removed(project: Project) -> None:
     assert "OperatorsName" not in output
 
 
-def test_nested_attributes_follow_the_type_of_their_sequence(project: Project) -> None:
-    """Institution Name is Type 3 at the top, 2 in ROI Creator Sequence (Table E.1-1a, PS3.3 10.16)."""
-    creator = item(InstitutionName=HOSPITAL, InstitutionAddress="Fennimore Road 1", StationName="FENNIMORE2")
-    output = clean(project, ct(ROICreatorSequence=Sequence([creator])))
+@pytest.mark.parametrize(
+    ("sequence", "released"),
+    [("TreatmentMachineSequence", ""), ("RequestingPhysicianIdentificationSequence", "Removed")],
+)
+def test_nested_attributes_follow_the_type_of_their_sequence(project: Project, sequence: str, released: str) -> None:
+    """Institution Name is Type 3 at the top, 2 or 1C in sequences: gone, empty, replaced (Table E.1-1a, PS3.3 10.1)."""
+    one = item(InstitutionName=HOSPITAL, InstitutionAddress="Fennimore Road 1", StationName="FENNIMORE2")
+    output = clean(project, with_sequence(sequence, one))
 
     assert "InstitutionName" not in output
-    assert output.ROICreatorSequence[0].InstitutionName == ""
-    assert "StationName" not in output.ROICreatorSequence[0]
+    assert output[sequence].value[0].InstitutionName == released
 
 
 def test_image_references_stay_where_they_must(project: Project) -> None:

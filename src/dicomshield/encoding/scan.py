@@ -197,7 +197,8 @@ class Scanner:
     ) -> None:
         self.judge, self.vr_of, self.explicit = judge, vr_of, explicit
         self.stretches: dict[bytes, Stretch] = {}
-        self._breaks, self._last, self._usual = breaks, frozenset[bytes](), 0.0
+        self._breaks, self._last = breaks, frozenset[bytes]()
+        self._worth, self._in_vain = _UNFAMILIAR, 0
         self.keep: dict[bytes, int] = {}
         self.note: dict[bytes, tuple[int, bytes, int]] = {}
         self.drop: dict[bytes, int] = {}
@@ -217,10 +218,12 @@ class Scanner:
         scan = self._scan(source, start)
         if self._breaks:
             met = len(scan.elements) + len(scan.kept)
-            # learning costs as much as a walk, so it must promise fewer elements than are usual by now
-            self._usual = min(self._usual * 1.02 + 1, met)
-            if met > max(_UNFAMILIAR, 1.3 * self._usual):
-                self._learn(source.head, scan)
+            if met > self._worth:
+                self._in_vain = 0 if self._learn(source.head, scan) > met // 6 else self._in_vain + 1
+                self._worth = _UNFAMILIAR
+                if self._in_vain == 2:
+                    # the first object of a series teaches nothing yet; after that, only a less familiar one could
+                    self._worth, self._in_vain = met, 0
         return scan
 
     def _scan(self, source: Source, start: int) -> Scan:
@@ -260,24 +263,24 @@ class Scanner:
         else:
             _bounded(self.drop)[head] = step
 
-    def _learn(self, head: bytes, scan: Scan) -> None:
-        """Join neighbouring elements that the object before had too into stretches."""
+    def _learn(self, head: bytes, scan: Scan) -> int:
+        """Join neighbouring elements that the object before had too into stretches; return how many fewer there are."""
         spans: list[tuple[int, Noted | None]] = [(start, None) for start in scan.kept]
         spans += [(noted.start, noted) for noted in scan.elements]
         spans.sort(key=itemgetter(0))
         ends = [start for start, _ in spans[1:]] + [scan.end]
-        last, seen, stable = self._last, [], _Growing()
+        last, seen, stable, fewer = self._last, [], _Growing(), 0
         for (start, noted), end in zip(spans, ends, strict=True):
             raw = head[start:end]
             zone = bisect_right(self._breaks, _tag_at(raw)) if end <= len(head) and type(noted) is not Run else -1
             if zone >= 0:
                 seen.append(raw)
             if zone != stable.zone or raw not in last:
-                stable.finish(head, self.stretches)
+                fewer += stable.finish(head, self.stretches)
             if zone >= 0 and raw in last:
                 stable.add(zone, start, end, noted)
-        stable.finish(head, self.stretches)
         self._last = frozenset(seen)
+        return fewer + stable.finish(head, self.stretches)
 
 
 _Memo = TypeVar("_Memo", bound="dict[bytes, Any]")
@@ -309,13 +312,15 @@ class _Growing:
         elif isinstance(noted, Dropped):
             self.noted.append(noted._replace(start=start - self.start, end=end - self.start))
 
-    def finish(self, head: bytes, stretches: dict[bytes, Stretch]) -> None:
-        if self.count > 2:
+    def finish(self, head: bytes, stretches: dict[bytes, Stretch]) -> int:
+        count = self.count
+        if count > 2:
             raw = head[self.start : self.end]
             if len(stretches) > _STRETCHES:
                 stretches.clear()
             stretches[raw[:_KEY]] = Stretch(raw, self.noted)
         self.__init__()  # type: ignore[misc]
+        return count - 1 if count > 2 else 0
 
 
 def _tag_at(raw: bytes) -> int:
