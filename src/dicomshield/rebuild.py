@@ -507,9 +507,11 @@ def _inserted(source: Source, scan: Scan, insert: Iterable[tuple[int, bytes]]) -
     """Find the place of each new element: before the first one with a higher tag."""
     noted = [one.start for one in scan.elements]
 
-    def tag_at(position: int) -> int:
-        head = source.slice(position, position + 4)
-        return int.from_bytes(head[:2], "little") << 16 | int.from_bytes(head[2:], "little")
+    data, known = source.head, len(source.head)
+
+    def tag_at(at: int) -> int:
+        head, at = (data, at) if at + 4 <= known else (source.slice(at, at + 4), 0)
+        return head[at + 1] << 24 | head[at] << 16 | head[at + 3] << 8 | head[at + 2]
 
     place, above, encodings = 0, -1, b""
     for tag, encoded in insert:

@@ -66,11 +66,11 @@ class Storage:
         self.folder = os.fspath(folder)
         self._durability, self._mode = durability, mode
         self._unnamed = unnamed and hasattr(os, "O_TMPFILE")
-        self._folders: set[str] = set()
+        self._folders: dict[str, bool] = {}
         self._scratch: _Scratch | None = None
 
     def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_folders": set(), "_scratch": None}
+        return {**self.__dict__, "_folders": {}, "_scratch": None}
 
     def write(self, name: str, source: Source, pieces: Iterable[Piece]) -> Outcome:
         """Write ``pieces`` under ``name``.
@@ -94,8 +94,9 @@ class Storage:
         pieces = list(pieces)
         try:
             if parent not in self._folders:
+                # in a folder made just now no name is taken, so nobody needs to look
+                self._folders[parent] = not os.path.isdir(parent)
                 os.makedirs(parent, 0o777 if self._mode & 0o077 else 0o700, exist_ok=True)
-                self._folders.add(parent)
             try:
                 self._create(path, parent, source, pieces)
             except FileExistsError:
@@ -107,7 +108,7 @@ class Storage:
                 os.unlink(path)
                 self._create(path, parent, source, pieces)
         except OSError as error:
-            self._folders.discard(parent)
+            self._folders.pop(parent, None)
             raise Quarantined(Reason.DISK, f"write failed: {error.strerror}") from None
         return Outcome.NEW
 
@@ -136,7 +137,7 @@ class Storage:
                     _Scratch.remove_if_abandoned(entry.path)
 
     def _create(self, path: str, parent: str, source: Source, pieces: list[Piece]) -> None:
-        if os.path.lexists(path):
+        if not self._folders[parent] and os.path.lexists(path):
             raise FileExistsError
         if self._unnamed:
             try:

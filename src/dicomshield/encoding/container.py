@@ -83,7 +83,8 @@ def unpack(source: Source) -> Container:
 def _file_meta(source: Source) -> tuple[int, dict[int, str]]:
     """Read group 0002; its group length is often wrong, so it ends where the group does."""
     at, values = 132, {}
-    while (head := source.window(at, 12))[:2] == b"\2\0":
+    data, known = source.head, len(source.head)
+    while (head := data[at : at + 12] if at + 12 <= known else source.window(at, 12))[:2] == b"\2\0":
         if len(head) < 8:
             raise Quarantined(Reason.TRUNCATED, "inside the File Meta Information")
         vr = head[4:6]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Mapping
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -24,7 +24,6 @@ __all__ = [
     "method_codes",
     "nested_types",
     "registered_uids",
-    "repeating_attributes",
     "safe_private",
     "sop_classes",
 ]
@@ -67,36 +66,37 @@ def _lines(name: str) -> Iterator[list[str]]:
 
 
 @cache
-def _dictionary() -> tuple[dict[int, Attribute], list[tuple[int, int, Attribute]]]:
-    single, repeating = {}, []
-    for tag, vr, keyword in _lines("attributes.csv"):
-        if "x" not in tag:
-            single[int(tag, 16)] = Attribute(vr, keyword)
-        else:
+def _dictionary() -> Mapping[str, str]:
+    """Return tag -> ``VR,keyword``; five thousand rows, of which a run looks at a few hundred."""
+    text = (_DATA / "attributes.csv").read_text("utf-8")
+    return {line[:8]: line[9:] for line in text.splitlines() if line[8:9] == ","}
+
+
+@cache
+def _repeating() -> list[tuple[int, int, str]]:
+    """Return ``(mask, value, row)`` of the repeating groups and elements (PS3.5 7.6)."""
+    found = []
+    for tag, row in _dictionary().items():
+        if "x" in tag:
             mask = int("".join("0" if digit == "x" else "F" for digit in tag), 16)
-            repeating.append((mask, int(tag.replace("x", "0"), 16), Attribute(vr, keyword)))
-    return single, repeating
+            found.append((mask, int(tag.replace("x", "0"), 16), row))
+    return found
 
 
-def repeating_attributes() -> list[tuple[int, int, Attribute]]:
-    """Return ``(mask, value, attribute)`` of the repeating groups and elements (PS3.5 7.6)."""
-    return _dictionary()[1]
-
-
+@lru_cache(maxsize=1 << 14)
 def attribute(tag: int) -> Attribute | None:
     """Look up a public attribute; ``None`` if PS3.6 does not define the tag."""
-    found = _dictionary()[0].get(tag)
-    if found is None and tag >> 16 & 1 == 0:
-        for mask, value, repeated in repeating_attributes():
-            if tag & mask == value:
-                return repeated
-    return found
+    row = _dictionary().get(f"{tag:08X}")
+    if row is None and tag >> 16 & 1 == 0:
+        row = next((row for mask, value, row in _repeating() if tag & mask == value), None)
+    return Attribute(*row.split(",")) if row else None
 
 
 @cache
 def keywords() -> Mapping[str, int]:
     """Return keyword -> tag of all attributes that have one tag only."""
-    return {row.keyword: tag for tag, row in _dictionary()[0].items() if row.keyword}
+    rows = _dictionary().items()
+    return {row.partition(",")[2]: int(tag, 16) for tag, row in rows if "x" not in tag}
 
 
 def _rules(name: str, source: str | None) -> dict[str, Rule]:
