@@ -474,3 +474,45 @@ def test_a_data_set_gives_what_its_file_gives(project: Project) -> None:
 
     assert output == shield(from_file) == pydicom.dcmread(BytesIO(shield.bytes(encoded(ds)).data))
     assert output.report.patient == output.PatientID
+
+
+@pytest.mark.parametrize(
+    ("charset", "codec", "name", "elsewhere"),
+    [
+        ("ISO_IR 100", "latin-1", "Weiß^Otto", "Weiß".encode("latin-1")),
+        ("ISO_IR 100", "latin-1", "Großkopf^Anna", b"GROSSKOPF"),
+        ("ISO_IR 192", "utf-8", "Wang^Dong=王^东", "王东".encode()),
+        ("ISO_IR 192", "utf-8", "Ouyang^Xiaoming=欧阳^小明", "欧阳小明".encode("gb18030")),
+        ("ISO_IR 144", "iso8859-5", "Кузнецовская^Надежда", "Кузнецовская".encode("cp1251")),
+        ("ISO_IR 148", "iso8859-9", "Yıldızlı^Öykü", "YILDIZLI".encode("iso8859-9")),
+    ],
+)
+def test_names_are_known_in_other_sets_and_letters(
+    project: Project, charset: str, codec: str, name: str, elsewhere: bytes
+) -> None:
+    """A name is found as another program would write it: other set, other case, without its mark (PS3.5 6.1)."""
+    elements = {
+        0x00080005: raw(0x00080005, "CS", charset.encode()),
+        0x00100010: raw(0x00100010, "PN", name.encode(codec)),
+        0x00180060: raw(0x00180060, "DS", elsewhere),
+    }
+    with pytest.raises(Quarantined) as held:
+        shields(project)[0].bytes(raw_ct(elements))
+    assert held.value.reason is Reason.RESIDUAL
+
+
+@pytest.mark.parametrize("divided", ["748-39-201", "7483 9201", "74.839.201", "(748) 39201", PATIENT_ID])
+def test_divided_numbers_are_known(project: Project, divided: str) -> None:
+    """An identifier with signs between its digits is the same identifier."""
+    with pytest.raises(Quarantined) as held:
+        shields(project)[0].bytes(encoded(ct(KVP=None, ConvolutionKernel=f"B30 {divided}")))
+    assert held.value.reason is Reason.RESIDUAL
+
+
+@pytest.mark.parametrize(
+    ("name", "word"), [("Tran^Minh", "TRANSVERSE"), ("Mark^Rose", "ROSETTE MARKER"), ("June^Li", "JUNETTE")]
+)
+def test_words_that_begin_like_a_short_name_are_no_alarm(project: Project, name: str, word: str) -> None:
+    """A patient called Tran does not hold back every transverse image."""
+    report = shields(project)[0](ct(PatientName=name, ManufacturerModelName=word)).report
+    assert report.outcome == "released"

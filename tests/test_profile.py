@@ -617,3 +617,10 @@ def test_the_report_lists_what_was_done(project: Project) -> None:
     assert done[(0x0020000D,)] is Action.UID
     assert done[(0x00100010,)] is Action.PSEUDONYM
     assert (0x00280010,) not in done
+
+
+def test_a_date_kept_by_an_override_is_no_modified_date(tmp_path: Path) -> None:
+    """Who keeps a date that the option must modify does not claim the option (PS3.15 E.3.6)."""
+    profile = Profile(options=frozenset({Option.RETAIN_MODIFIED_DATES}), overrides={0x00080020: Action.KEEP})
+    assert not profile.conforms
+    assert Deidentifier(profile, project=tmp_path)(ct(StudyDate="20180101")).report.claims == ()

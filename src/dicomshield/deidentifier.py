@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 from collections import Counter
@@ -21,7 +22,7 @@ from .errors import Finding, PolicyError, Quarantined, Reason
 from .evidence import residual
 from .evidence.report import Report
 from .finders.burned_in import suspicion
-from .identity.known import Known, known_spellings, uid_spellings
+from .identity.known import Known, Spellings, known_spellings, uid_spellings
 from .identity.project import Project
 from .identity.pseudonym import Patient, PatientList, Pseudonymizer
 from .pixels.layout import native_length
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["Deidentifier", "Result"]
 
 _Bytes = bytes
+_Readable = bytes | bytearray | memoryview | BinaryIO | str | os.PathLike[str]
 _Header = dict[int, bytes]
 """tag -> value as encoded, of the top-level attributes the main job reads."""
 _VALUE: Final = 1 << 12
@@ -124,11 +126,13 @@ class Deidentifier:
 
         if not isinstance(dataset, pydicom.Dataset):
             raise TypeError("a pydicom Dataset is needed")
-        buffer = BytesIO()
-        complete = "TransferSyntaxUID" in getattr(dataset, "file_meta", ())
-        form = {} if complete else {"implicit_vr": False, "little_endian": True}
+        buffer, own = BytesIO(), copy.copy(dataset)
+        # pydicom completes the File Meta Information it writes, and this is not ours to change
+        own.file_meta = copy.deepcopy(getattr(dataset, "file_meta", None)) or pydicom.dataset.FileMetaDataset()
+        complete = "TransferSyntaxUID" in own.file_meta
+        form = {"enforce_file_format": True} if complete else {"implicit_vr": False, "little_endian": True}
         try:
-            pydicom.dcmwrite(buffer, dataset, **form)
+            pydicom.dcmwrite(buffer, own, **form)
         except Exception as error:
             # pydicom's message may quote values
             raise Quarantined(
@@ -139,7 +143,7 @@ class Deidentifier:
         clean.report = result.report
         return clean
 
-    def bytes(self, data: _Bytes | BinaryIO | str | os.PathLike[str]) -> Result:
+    def bytes(self, data: _Readable) -> Result:
         """De-identify an object given as bytes, as an open binary file, or by a path or fsspec URL.
 
         Raises
@@ -263,7 +267,7 @@ class Deidentifier:
             container, scan, _ = self._open(source)
             meta = source.window(0, container.start or _VALUE)
             pieces, pixels = as_it_is(container, scan)
-            return _found(container.source, [meta, *pieces], pixels, spelled + uids, {})
+            return _found(container.source, [meta, *pieces], pixels, spelled.also(uids), {})
 
     def _patient(self, header: _Header) -> Patient:
         patient_id, issuer = (_text(header.get(tag, b"")) for tag in (0x00100020, 0x00100021))
@@ -397,7 +401,7 @@ def _pixel_length(scan: Scan, header: _Header) -> int | None:
     return expected
 
 
-def _known(rebuilt: Rebuilt) -> tuple[Known, Known]:
+def _known(rebuilt: Rebuilt) -> tuple[Spellings, Known]:
     """Return the spellings of all values that the rewrite took out, and of all UIDs."""
     outcomes = rebuilt.outcomes
     spelled = known_spellings(tuple([outcome.harvest for outcome in outcomes if outcome.harvest]))
@@ -406,7 +410,7 @@ def _known(rebuilt: Rebuilt) -> tuple[Known, Known]:
 
 
 def _found(
-    source: Source, pieces: list[Piece], pixels: Range | None, known: Known, written: Mapping[bytes, int]
+    source: Source, pieces: list[Piece], pixels: Range | None, known: Spellings, written: Mapping[bytes, int]
 ) -> list[Finding]:
     """Search all pieces but the pixel data."""
     findings = residual.search(_in_memory(pieces), known, written=written)
@@ -425,7 +429,7 @@ class _Search:
     """The residual check of a series: bytes that were searched for the same spellings are not searched again."""
 
     def __init__(self) -> None:
-        self._state: tuple[Known, set[Piece]] = (), set()
+        self._state: tuple[Spellings | None, set[Piece]] = None, set()
 
     def __call__(self, source: Source, rebuilt: Rebuilt, name: str) -> None:
         """Search all that goes out, its name too, for values of the patient.
@@ -444,9 +448,13 @@ class _Search:
         pieces = [name.encode() + b"\n", *rebuilt.pieces]
         fresh = [piece for piece in pieces if piece not in clear or isinstance(piece, Range)]
         long = any(isinstance(piece, Range) and piece != rebuilt.pixels for piece in pieces)
-        if long or residual.suspects(_in_memory(fresh), spelled) or residual.suspects(_in_memory(pieces), uids):
+        if (
+            long
+            or residual.suspects(_in_memory(fresh), spelled)
+            or residual.suspects(_in_memory(pieces), Spellings(uids))
+        ):
             written = Counter(chain.from_iterable([outcome.dates for outcome in rebuilt.outcomes]))
-            findings = _found(source, pieces, rebuilt.pixels, spelled + uids, written)
+            findings = _found(source, pieces, rebuilt.pixels, spelled.also(uids), written)
             if findings:
                 kinds = ", ".join(sorted({finding.kind for finding in findings}))
                 raise Quarantined(Reason.RESIDUAL, f"found by kind: {kinds}", tuple(findings))
@@ -487,7 +495,7 @@ def _folder_name(pseudonym: str) -> str:
     return name if name.strip(".") else "_"
 
 
-def _read(data: bytes | BinaryIO | str | os.PathLike[str]) -> bytes:
+def _read(data: _Readable) -> bytes:
     if isinstance(data, bytes | bytearray | memoryview):
         return bytes(data)
     if not isinstance(data, str | os.PathLike):

@@ -224,11 +224,13 @@ class Profile:
     @property
     def conforms(self) -> bool:
         """Whether the Basic Profile may be claimed: no override spares what the standard would act on."""
-        spared = (Action.KEEP, Action.SHIFT)
         plain = replace(self, overrides={}, private_overrides={})
-        return not any(
-            action in spared and plain.code(tag, b"")[0] not in ("K", "C") for tag, action in self.overrides.items()
-        ) and not any(action in spared for action in self.private_overrides.values())
+        as_the_option = {Action.KEEP: "K", Action.SHIFT: "C"}
+        spared = [
+            tag for tag, action in self.overrides.items()
+            if action in as_the_option and plain.code(tag, b"")[0] != as_the_option[action]
+        ]  # fmt: skip
+        return not spared and not as_the_option.keys() & set(self.private_overrides.values())
 
     @property
     def keeps_private(self) -> bool:

@@ -22,6 +22,9 @@ _MAX_IN_MEMORY: Final = 512 << 20
 """Bytes of an object that cannot be streamed: deflated ones when inflated, and what pydicom must read."""
 
 
+_MAX_DEPTH: Final = 16
+
+
 class Container(NamedTuple):
     """Where and how the data set is encoded.
 
@@ -171,6 +174,7 @@ def normalise(source: Source) -> Container:
             if syntax in (IMPLICIT, _BIG_ENDIAN, _PAPYRUS, *DEFLATED):
                 syntax = EXPLICIT
             del dataset[0x00000000:0x00080000]
+            dataset.preamble = bytes(128)
             meta.TransferSyntaxUID = pydicom.uid.UID(syntax)
             pydicom.dcmwrite(out, dataset, implicit_vr=False, little_endian=True, force_encoding=True)
     except Quarantined:
@@ -181,17 +185,19 @@ def normalise(source: Source) -> Container:
     return unpack(Source.of(out.getvalue()))
 
 
-def _refuse_truncated(dataset: object) -> None:
-    """Refuse what pydicom read short: it keeps what is there of a last value and says nothing."""
+def _refuse_truncated(dataset: object, depth: int = 0) -> None:
+    """Refuse what pydicom read short, of which it says nothing, and nests whose errors it repeats at each level."""
     from pydicom import Dataset
     from pydicom.dataelem import RawDataElement
 
     assert isinstance(dataset, Dataset)  # noqa: S101 - for the type checker
+    if depth > _MAX_DEPTH:
+        raise Quarantined(Reason.TOO_LARGE, f"needs pydicom and has over {_MAX_DEPTH} sequences within each other")
     for tag in dataset.keys():  # noqa: SIM118 - iterating a Dataset decodes every element
         raw = dataset.get_item(tag)
         if raw.VR in ("SQ", "UN"):
             for item in dataset[tag].value if dataset[tag].VR == "SQ" else ():
-                _refuse_truncated(item)
+                _refuse_truncated(item, depth + 1)
         if (
             isinstance(raw, RawDataElement)
             and raw.value is not None

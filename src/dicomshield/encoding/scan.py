@@ -243,10 +243,15 @@ class Scanner:
                 if grown > _MAX_PART:
                     raise Quarantined(Reason.TOO_LARGE, f"sequence {tag_name(walk.tag)}") from None
             except Quarantined as broken:
+                if broken.reason is Reason.TOO_LARGE:
+                    raise
                 return _ending(source, base + walk.top, elements, kept, broken.reason, walk.tag)
             base += position
             if base > size:
-                raise Quarantined(Reason.TRUNCATED, f"at {tag_name(walk.tag)}")
+                # the last element reaches beyond the end, so it is none
+                last = max(kept[-1:] + [one.start for one in elements[-1:]])
+                (kept if kept[-1:] == [last] else elements).pop()
+                return _ending(source, last, elements, kept, Reason.TRUNCATED, walk.tag)
             position, data = 0, source.window(base, grown)
             if len(data) < min(grown, size - base):
                 raise Quarantined(Reason.CHANGED)
@@ -480,7 +485,7 @@ class _Walk:
     def _items(self, scanner: Scanner, at: int, length: int, end: int, depth: int) -> tuple[int, tuple[Item, ...]]:
         """Walk the items of a sequence of ``length`` bytes, or up to its delimiter."""
         if depth >= _MAX_DEPTH:
-            raise Quarantined(Reason.MALFORMED, f"more than {_MAX_DEPTH} sequences within each other")
+            raise Quarantined(Reason.TOO_LARGE, f"more than {_MAX_DEPTH} sequences within each other")
         data, base, tag = self.data, -self.top, self.tag
         delimited = length == _UNDEFINED
         close = end if delimited else at + length

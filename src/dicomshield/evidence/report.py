@@ -56,7 +56,7 @@ class Report:
     series: str = ""
     instance: str = ""
     name: str = ""
-    parts: tuple[Shared[Change], ...] = field(default=(), repr=False)
+    parts: tuple[Shared[Change], ...] = field(default=(), repr=False, compare=False)
     dropped: int = 0
     claims: tuple[str, ...] = ()
     profile: str = ""

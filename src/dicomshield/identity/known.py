@@ -24,12 +24,15 @@ __all__ = [
     "Known",
     "Needle",
     "Shared",
+    "Spellings",
+    "divided",
     "kind_of",
     "known_spellings",
     "lowered",
     "needles",
     "shared",
     "uid_spellings",
+    "undivided",
 ]
 
 _SHARED: Final = 1 << 14
@@ -45,7 +48,7 @@ class Needle(NamedTuple):
         As in `errors.Finding`.
     edges : bytes
         ``b""`` if it counts wherever it stands; ``b"9"`` if a digit next to it makes it another number;
-        ``b"a"`` if a letter before it makes it the end of another word.
+        ``b"a"`` if a letter before it, or two behind it, make it part of another word.
     """
 
     text: bytes
@@ -90,14 +93,30 @@ def shared(values: Iterable[_T]) -> Shared[_T]:
     return found
 
 
+class Spellings(NamedTuple):
+    """What to look for in bytes as they are, and in the same without the signs that divide long numbers."""
+
+    plain: Known = ()
+    undivided: Known = ()
+
+    def also(self, more: Known) -> Spellings:
+        """Return these and more plain ones."""
+        return Spellings(self.plain + more, self.undivided)
+
+
 @lru_cache(maxsize=256)
-def known_spellings(harvests: tuple[Shared[Harvest], ...]) -> Known:
+def known_spellings(harvests: tuple[Shared[Harvest], ...]) -> Spellings:
     """Return all spellings of the values harvested from one object; a series shares them."""
-    groups: dict[bytes, dict[Needle, None]] = {}
+    plain: dict[bytes, dict[Needle, None]] = {}
+    undivided: dict[bytes, dict[Needle, None]] = {}
     for value in dict.fromkeys(chain.from_iterable(harvests)):
         for needle in needles(*value):
-            groups.setdefault(_shared_bytes(needle), {})[needle] = None
-    return tuple((common, tuple(group)) for common, group in groups.items())
+            plain.setdefault(_shared_bytes(needle), {})[needle] = None
+            if needle.kind in ("identifier", "contact") and len(needle.text) >= _LONG_NUMBER and needle.text.isalnum():
+                undivided.setdefault(needle.text, {})[needle] = None
+    return Spellings(
+        *(tuple((common, tuple(group)) for common, group in found.items()) for found in (plain, undivided))
+    )
 
 
 @lru_cache(maxsize=4096)
@@ -145,6 +164,8 @@ KIND_OF: Final = MappingProxyType(_kinds())
 
 _SHORTEST_WORD: Final = 4
 _SHORTEST_NUMBER: Final = 5
+_LONG_NUMBER: Final = 7
+"""Characters of an identifier that people divide, as in 748-39-201."""
 _HOSPITAL_WORDS: Final = frozenset(
     "hospital hospitals klinik kliniken klinikum krankenhaus hopital hôpital clinic clinics clinica clinico clinique "
     "center centre centro zentrum medical medicine medizin memorial regional general university universität "
@@ -205,13 +226,12 @@ def needles(kind: str, raw: bytes, charset: bytes) -> tuple[Needle, ...]:
             for needle in _SPELLINGS[kind](text.strip(" \0")):
                 for encoded in _encodings(needle.text.decode("utf-8"), charset):
                     found[encoded] = needle._replace(text=encoded)
-        if kind == "name":
-            # the very bytes of an ideographic group, whatever its code extension
-            for group in value.split(b"=")[1:]:
-                for part in re.split(rb"[\^ ]+", group):
-                    plain = lowered(part)
-                    if len(plain) > 7:
-                        found[plain] = Needle(plain, kind)
+        if kind == "name" and not (value.isascii() and b"\x1b" not in value):
+            # the very bytes, whatever character set they are in
+            for part in re.split(rb"[\^= ]+", value):
+                plain = lowered(part)
+                if (len(plain) >= _SHORTEST_WORD and not plain.isascii()) or len(plain) > 7:
+                    found[plain] = Needle(plain, kind)
     return tuple(found.values())
 
 
@@ -221,6 +241,18 @@ _LOWER: Final = bytes(range(256)).lower()
 def lowered(data: bytes) -> bytes:
     """Write ASCII letters small and leave NULs out, so that UTF-16 of ASCII reads like ASCII."""
     return data.translate(_LOWER, b"\0")
+
+
+def undivided(hay: bytes) -> bytes:
+    """Leave out the signs that divide numbers."""
+    return hay.translate(None, b"-/._ ()+")
+
+
+@lru_cache(maxsize=1024)
+def divided(text: bytes) -> re.Pattern[bytes]:
+    """Match an identifier with or without such signs, but not as a part of a longer number."""
+    signs = rb"[-/._ ()+]{0,2}"
+    return re.compile(rb"(?<!\d)" + signs.join(re.escape(bytes((byte,))) for byte in text) + rb"(?!\d)")
 
 
 def _split(raw: bytes) -> list[bytes]:
@@ -236,26 +268,36 @@ def _name_spellings(text: str) -> Iterable[Needle]:
             for word in _variants(part):
                 if _distinctive(word):
                     yield _word(word, "name")
-        folded = [part.casefold() for part in parts if len(part) > 1]
+        folded = [part.casefold() for part in parts if len(part) > 1 or not part.isascii()]
         for pair in permutations(folded[:4], 2):
             # a distinctive word is found alone
-            if len(pair[0]) + len(pair[1]) >= 5 and not any(map(_distinctive, pair)):
-                for joint in ("^", " ", ", ", ",", "_", "-", "."):
-                    yield Needle(joint.join(pair).encode(), "name", b"a")
+            ascii_pair = "".join(pair).isascii()
+            if (len("".join(pair)) >= 5 or not ascii_pair) and not any(map(_distinctive, pair)):
+                for joint in ("^", " ", ", ", ",", "_", "-", ".", *(() if ascii_pair else ("",))):
+                    yield Needle(joint.join(pair).encode(), "name", b"a" if ascii_pair else b"")
+
+
+_SPELLED_OUT: Final = str.maketrans(
+    {"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss", "å": "aa", "æ": "ae", "ø": "oe", "œ": "oe"}
+)
+_WITHOUT_MARK: Final = str.maketrans(
+    {"ø": "o", "æ": "ae", "œ": "oe", "ı": "i", "ł": "l", "đ": "d", "ð": "d", "þ": "th"}
+)
+"""Letters that Unicode does not take apart."""
 
 
 def _variants(word: str) -> set[str]:
     """Return spellings of one word of a name: without marks, apostrophes and hyphens."""
     folded = word.casefold().strip(".-'")
-    forms = {folded, folded.replace("'", "").replace("’", "").replace("`", "")}
+    forms = {folded, word.lower().strip(".-'"), folded.replace("'", "").replace("’", "").replace("`", "")}
     forms |= {part for part in re.split(r"['’`-]", folded) if part}
     for form in list(forms):
         plain = "".join(letter for letter in unicodedata.normalize("NFKD", form) if not unicodedata.combining(letter))
         forms |= {plain, unicodedata.normalize("NFC", form), unicodedata.normalize("NFD", form)}
-        spelled = form.replace("ä", "ae").replace("ö", "oe").replace("ü", "ue").replace("ß", "ss")
-        forms |= {spelled, spelled.replace("ø", "o").replace("å", "a").replace("æ", "ae")}
-        if not form.isascii():
-            forms |= {form.upper(), form.title()}
+        forms |= {form.translate(_SPELLED_OUT), plain.translate(_WITHOUT_MARK)}
+    if not word.isascii():
+        # only ASCII letters are compared without their case
+        forms |= {word, word.upper(), word.title(), folded.upper(), folded.title()}
     return forms
 
 
@@ -269,7 +311,7 @@ def _distinctive(word: str) -> bool:
 
 
 def _word(word: str, kind: str) -> Needle:
-    # short words are common at the end of longer ones
+    # short words are common inside longer ones
     return Needle(word.encode(), kind, b"a" if word.isascii() and len(word) < 6 else b"")
 
 
@@ -352,17 +394,23 @@ _SPELLINGS: Final = MappingProxyType(
 )
 
 
+_CODECS: Final = (
+    "utf-8 utf-16-le utf-16-be latin-1 cp1250 cp1251 cp1252 cp1253 cp1254 cp1255 cp1256 cp1257 iso8859-2 iso8859-3 "
+    "iso8859-4 iso8859-5 iso8859-6 iso8859-7 iso8859-8 iso8859-9 iso8859-15 koi8-r tis-620 gb18030 big5 shift_jis "
+    "euc_jp iso2022_jp euc_kr".split()
+)  # fmt: skip
+"""Sets that text is found in, whatever the object declares."""
+
+
 def _encodings(text: str, charset: bytes) -> Iterable[bytes]:
     """Write a spelling as bytes in each character set it may be found in, UTF-16 among them."""
     if text.isascii():
         yield text.encode()
         return
-    for codec in {*codecs_of(charset), "utf-8", "utf-16-le", "utf-16-be", "latin-1", "cp1252"}:
+    for codec in dict.fromkeys((*codecs_of(charset), *_CODECS)):
         try:
             encoded = text.encode(codec)
         except UnicodeEncodeError:
-            continue
-        except LookupError:
             continue
         for form in (encoded, re.sub(rb"\x1b\$?[()]?.", b"", encoded)):
             plain = lowered(form)
