@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from enum import Enum, StrEnum
 from functools import cached_property
 from pathlib import Path
@@ -197,6 +195,8 @@ class Profile:
         PolicyError
             For anything unknown in it, with the names that come close.
         """
+        import tomllib
+
         try:
             policy = tomllib.loads(Path(path).read_text("utf-8"))
         except OSError as error:
@@ -624,6 +624,8 @@ def _squeezed(name: str) -> str:
 
 
 def _did_you_mean(word: str, words: Iterable[str]) -> str:
+    from difflib import get_close_matches
+
     close = get_close_matches(word, list(words), n=3, cutoff=0.6)
     return f"; did you mean {' or '.join(close)}?" if close else ""
 

@@ -54,7 +54,7 @@ _IMPLICIT: Final = Struct("<HHI").unpack_from
 _LENGTH: Final = Struct("<I").unpack_from
 _WINDOW: Final = 1 << 16
 _MEMO: Final = 1 << 13
-_UNFAMILIAR: Final = 24
+_UNFAMILIAR: Final = 32
 """Elements and stretches met in an object that make it worth learning from it."""
 _STRETCHES: Final = 256
 _KEY: Final = 24

@@ -193,9 +193,11 @@ _IMAGING_WORDS: Final = frozenset(
 @lru_cache(maxsize=1)
 def _vocabulary() -> frozenset[str]:
     """Words of the standard's own names, of hospitals and makers: alone they identify nobody."""
-    words = {word for keyword in tables.keywords() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", keyword)}
+    words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+", " ".join(tables.keywords()))
     other = "anonymous anonymized anonymised anonym phantom test patient unknown none null name removed dummy"
-    return frozenset({word.lower() for word in words} | set(other.split()) | _HOSPITAL_WORDS | _MAKERS | _IMAGING_WORDS)
+    return frozenset(
+        {word.lower() for word in set(words)} | set(other.split()) | _HOSPITAL_WORDS | _MAKERS | _IMAGING_WORDS
+    )
 
 
 def kind_of(tag: int, vr: bytes) -> str | None:
