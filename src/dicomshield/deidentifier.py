@@ -22,7 +22,7 @@ from .errors import Finding, PolicyError, Quarantined, Reason
 from .evidence import residual
 from .evidence.report import Report
 from .finders.burned_in import suspicion
-from .identity.known import Known, Spellings, known_spellings, uid_spellings
+from .identity.known import Spellings, known_spellings, uid_spellings
 from .identity.project import Project
 from .identity.pseudonym import Patient, PatientList, Pseudonymizer
 from .pixels.layout import native_length
@@ -267,7 +267,7 @@ class Deidentifier:
             container, scan, _ = self._open(source)
             meta = source.window(0, container.start or _VALUE)
             pieces, pixels = as_it_is(container, scan)
-            return _found(container.source, [meta, *pieces], pixels, spelled.also(uids), {})
+            return _found(container.source, [meta, *pieces], pixels, spelled.also(_spelled(uids).plain), {})
 
     def _patient(self, header: _Header) -> Patient:
         patient_id, issuer = (_text(header.get(tag, b"")) for tag in (0x00100020, 0x00100021))
@@ -401,19 +401,24 @@ def _pixel_length(scan: Scan, header: _Header) -> int | None:
     return expected
 
 
-def _known(rebuilt: Rebuilt) -> tuple[Spellings, Known]:
-    """Return the spellings of all values that the rewrite took out, and of all UIDs."""
+def _known(rebuilt: Rebuilt) -> tuple[Spellings, frozenset[bytes]]:
+    """Return the spellings of all values that the rewrite took out, and the values that are UIDs."""
     outcomes = rebuilt.outcomes
     spelled = known_spellings(tuple([outcome.harvest for outcome in outcomes if outcome.harvest]))
-    uids = dict.fromkeys(chain.from_iterable([outcome.uids for outcome in outcomes]))
-    return spelled, tuple(chain.from_iterable(map(uid_spellings, uids)))
+    return spelled, frozenset(chain.from_iterable([outcome.uids for outcome in outcomes]))
+
+
+def _spelled(uids: frozenset[bytes]) -> Spellings:
+    return Spellings(tuple(chain.from_iterable([uid_spellings(uid) for uid in uids])))
 
 
 def _found(
     source: Source, pieces: list[Piece], pixels: Range | None, known: Spellings, written: Mapping[bytes, int]
 ) -> list[Finding]:
     """Search all pieces but the pixel data."""
-    findings = residual.search(_in_memory(pieces), known, written=written)
+    findings = residual.search(
+        b"".join([piece for piece in pieces if isinstance(piece, bytes)]), known, written=written
+    )
     for piece in pieces:
         if isinstance(piece, Range) and piece != pixels:
             for at in range(piece.start, piece.end, _SEARCH):
@@ -421,15 +426,11 @@ def _found(
     return findings
 
 
-def _in_memory(pieces: Iterable[Piece]) -> bytes:
-    return b"".join([piece for piece in pieces if isinstance(piece, bytes)])
-
-
 class _Search:
     """The residual check of a series: bytes that were searched for the same spellings are not searched again."""
 
     def __init__(self) -> None:
-        self._state: tuple[Spellings | None, set[Piece]] = None, set()
+        self._state: tuple[Spellings | None, frozenset[bytes], set[bytes]] = None, frozenset(), set()
 
     def __call__(self, source: Source, rebuilt: Rebuilt, name: str) -> None:
         """Search all that goes out, its name too, for values of the patient.
@@ -440,21 +441,23 @@ class _Search:
             RESIDUAL, with the kinds of values that would have gone out.
         """
         spelled, uids = _known(rebuilt)
-        searched_for, clear = self._state
+        searched_for, searched_uids, clear = self._state
         if spelled is not searched_for or len(clear) > _CLEAR:
             # one tuple: in another thread, what was searched must not be paired with other spellings
-            clear = set()
-            self._state = spelled, clear
+            searched_uids, clear = uids, set()
+            self._state = spelled, uids, clear
         pieces = [name.encode() + b"\n", *rebuilt.pieces]
-        fresh = [piece for piece in pieces if piece not in clear or isinstance(piece, Range)]
-        long = any(isinstance(piece, Range) and piece != rebuilt.pixels for piece in pieces)
-        if (
-            long
-            or residual.suspects(_in_memory(fresh), spelled)
-            or residual.suspects(_in_memory(pieces), Spellings(uids))
-        ):
+        every = [piece for piece in pieces if isinstance(piece, bytes)]
+        fresh = [piece for piece in every if piece not in clear]
+        unsearched = b"".join(fresh)
+        suspected = (
+            residual.suspects(unsearched, spelled)
+            or residual.suspects(unsearched, _spelled(uids & searched_uids))
+            or residual.suspects(b"".join(every), _spelled(uids - searched_uids))
+        )
+        if suspected or any([isinstance(piece, Range) and piece != rebuilt.pixels for piece in pieces]):
             written = Counter(chain.from_iterable([outcome.dates for outcome in rebuilt.outcomes]))
-            findings = _found(source, pieces, rebuilt.pixels, spelled.also(uids), written)
+            findings = _found(source, pieces, rebuilt.pixels, spelled.also(_spelled(uids).plain), written)
             if findings:
                 kinds = ", ".join(sorted({finding.kind for finding in findings}))
                 raise Quarantined(Reason.RESIDUAL, f"found by kind: {kinds}", tuple(findings))

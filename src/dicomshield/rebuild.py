@@ -149,32 +149,29 @@ class Rebuilder:
         private: list[Element] = []
         dropped, earlier = 0, b""
         for noted in scan.elements:
+            start, end = noted.start, noted.end
             if isinstance(noted, Run):
                 outcome = self._stretches.get(noted.stretch) or self._stretch(noted.stretch)
-                if outcome.new is not None:
-                    edits.append((noted.start, noted.end, outcome.new))
-                outcomes.append(outcome)
-                continue
-            if isinstance(noted, Dropped):
-                edits.append((noted.start, noted.end, b""))
+            elif isinstance(noted, Dropped):
+                edits.append((start, end, b""))
                 dropped += noted.number
                 continue
-            tag, _, start, _, end, _, _, items = noted
-            if tag >> 16 & 1:
+            elif noted.tag >> 16 & 1:
                 private.append(noted)
                 continue
-            if end - start > _LONG_RUN:
+            elif end - start > _LONG_RUN:
                 outcome = self._long(source, noted)
             else:
                 raw = head[start:end] if end <= known else source.slice(start, end)
                 outcome = memo.get(raw) or self._remember(raw, noted)
-            if tag == METHOD_CODES and items is not None:
-                earlier = _Work(self, source.slice(start, end)).content(noted)
+                if noted.tag == METHOD_CODES and noted.items is not None:
+                    earlier = _Work(self, raw).content(noted)
             if outcome.new is not None:
                 edits.append((start, end, outcome.new))
             if outcome.changes or outcome.dropped:
                 outcomes.append(outcome)
-        self._private(source, private, edits, outcomes)
+        if private:
+            self._private(source, private, edits, outcomes)
         pixels = _pixel_range(scan, pixel_length)
         if pixels and pixel_length is not None:
             edits += _shortened(source, scan, pixels)
@@ -453,13 +450,19 @@ def as_it_is(container: Container, scan: Scan) -> tuple[list[Piece], Range | Non
 
 def _apply(source: Source, start: int, end: int, edits: Iterable[Edit], pixels: Range | None) -> Iterator[Piece]:
     """Yield the bytes of the source with edits made, long runs as ranges."""
-    at = start
+    head, at = source.head, start
+    # what is in memory and before the pixels is a slice and nothing else
+    plain = min(len(head), pixels.start) if pixels else len(head)
     for begin, stop, new in edits:
         if begin > at:
-            yield from _run(source, at, begin, pixels)
+            if begin <= plain and begin - at <= _LONG_RUN:
+                yield head[at:begin]
+            else:
+                yield from _run(source, at, begin, pixels)
         if new:
             yield new
-        at = max(at, stop)
+        if stop > at:
+            at = stop
     if end > at:
         yield from _run(source, at, end, pixels)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from struct import Struct
 from typing import Final
 
@@ -55,15 +56,22 @@ def file_meta(sop_class: bytes, sop_instance: bytes, transfer_syntax: str) -> by
     Nothing of the original's goes over: its preamble, AE titles, addresses and private information
     can all name somebody.
     """
-    rest = b"".join(
-        (
-            element(0x00020001, b"OB", b"\0\1", explicit=True),
-            element(0x00020002, b"UI", sop_class, explicit=True),
-            element(0x00020003, b"UI", sop_instance, explicit=True),
-            element(0x00020010, b"UI", transfer_syntax.encode(), explicit=True),
-            element(0x00020012, b"UI", IMPLEMENTATION_CLASS_UID.encode(), explicit=True),
-            element(0x00020013, b"SH", IMPLEMENTATION_VERSION_NAME.encode(), explicit=True),
-        )
-    )
+    before, after = _meta_around(sop_class, transfer_syntax)
+    rest = before + element(0x00020003, b"UI", sop_instance, explicit=True) + after
     length = element(0x00020000, b"UL", len(rest).to_bytes(4, "little"), explicit=True)
     return bytes(128) + b"DICM" + length + rest
+
+
+@lru_cache(maxsize=256)
+def _meta_around(sop_class: bytes, transfer_syntax: str) -> tuple[bytes, bytes]:
+    """Return the elements before and after the SOP Instance UID, which objects of a kind share."""
+    before = (
+        element(0x00020001, b"OB", b"\0\1", explicit=True),
+        element(0x00020002, b"UI", sop_class, explicit=True),
+    )
+    after = (
+        element(0x00020010, b"UI", transfer_syntax.encode(), explicit=True),
+        element(0x00020012, b"UI", IMPLEMENTATION_CLASS_UID.encode(), explicit=True),
+        element(0x00020013, b"SH", IMPLEMENTATION_VERSION_NAME.encode(), explicit=True),
+    )
+    return b"".join(before), b"".join(after)

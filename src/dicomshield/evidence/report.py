@@ -87,16 +87,16 @@ class Report:
                     "profile": self.profile,
                 }
             )  # fmt: skip
-        head = json.dumps(
-            {
-                "object": self.number, "outcome": self.outcome, "patient": self.patient, "study": self.study,
-                "series": self.series, "instance": self.instance, "output": self.name,
-            }
-        )  # fmt: skip
+        # UIDs, numbers and our own words need no escapes; a pseudonym of a site's list may
+        head = (
+            f'{{"object": {self.number}, "outcome": "{self.outcome}", "patient": {json.dumps(self.patient)}, '
+            f'"study": "{self.study}", "series": "{self.series}", "instance": "{self.instance}", '
+            f'"output": "{self.name}"'
+        )
         rest = _common(
             self.sop_class, self.transfer_syntax, self.profile, self.claims, self.checks, self.pixels, self.dropped
         )
-        return f"{head[:-1]}, {rest}, {_actions(self.parts)}}}"
+        return f"{head}, {rest}, {_actions(self.parts)}}}"
 
 
 @lru_cache(maxsize=256)
