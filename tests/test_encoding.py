@@ -32,7 +32,8 @@ from pydicom.uid import JPEGBaseline8Bit
 
 from dicomshield import Action, Deidentifier, Option, Profile, Project, Quarantined, Reason
 from dicomshield.encoding.container import unpack
-from dicomshield.encoding.scan import Element, Scanner, Verdict
+from dicomshield.encoding.elements import Element
+from dicomshield.encoding.scan import Scanner, Verdict
 from dicomshield.encoding.source import Source
 from dicomshield.identity.pseudonym import Patient, Pseudonymizer
 from dicomshield.profile import ActionTable, Decision, vr_of

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 
 from ._version import __version__
 from .encoding.container import Container, deflate, normalise, unpack
-from .encoding.scan import PIXEL_DATA, PIXEL_TAGS, Element, Noted, Run, Scan, tag_name
+from .encoding.elements import PIXEL_DATA, PIXEL_TAGS, Element, Noted, Run, Scan, tag_name
 from .encoding.source import Source
 from .encoding.write import element, file_meta, item
 from .errors import Finding, PolicyError, Quarantined, Reason

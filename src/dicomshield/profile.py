@@ -16,7 +16,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
-from .encoding.scan import Scanner, Verdict, tag_name
+from .encoding.elements import tag_name
+from .encoding.scan import Scanner, Verdict
 from .errors import PolicyError
 from .standard import tables
 

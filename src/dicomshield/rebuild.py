@@ -13,7 +13,7 @@ from itertools import chain
 from typing import Final, NamedTuple
 
 from .encoding.container import Container
-from .encoding.scan import PIXEL_TAGS, Dropped, Element, Item, Run, Scan, Stretch
+from .encoding.elements import PIXEL_TAGS, Dropped, Element, Item, Run, Scan, Stretch
 from .encoding.source import Source
 from .encoding.write import element, item, sequence
 from .identity.known import Harvest, Shared, kind_of, shared

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ..encoding.scan import tag_name
+from ..encoding.elements import tag_name
 from ..profile import Profile, parse_tag
 from ..standard import tables
 

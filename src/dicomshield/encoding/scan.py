@@ -7,36 +7,18 @@ an `Element`; nothing else is decoded, and nothing is copied.
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from enum import IntEnum
-from operator import itemgetter
 from struct import Struct
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, TypeVar
 
 from ..errors import Quarantined, Reason
-from ..standard import tables
+from .elements import PIXEL_TAGS, Dropped, Element, Item, Noted, Run, Scan, tag_name
 from .source import Source
+from .stretches import KEY, Stretches
 
-__all__ = [
-    "LONG_VRS",
-    "PIXEL_DATA",
-    "PIXEL_TAGS",
-    "SHORT_VRS",
-    "Dropped",
-    "Element",
-    "Item",
-    "Noted",
-    "Run",
-    "Scan",
-    "Scanner",
-    "Stretch",
-    "Verdict",
-    "tag_name",
-]
+__all__ = ["LONG_VRS", "SHORT_VRS", "Scanner", "Verdict"]
 
-PIXEL_DATA: Final = 0x7FE00010
-PIXEL_TAGS: Final = frozenset({PIXEL_DATA, 0x7FE00008, 0x7FE00009})
 _UNDEFINED: Final = 0xFFFFFFFF
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _MAX_DEPTH: Final = 64
@@ -54,11 +36,6 @@ _IMPLICIT: Final = Struct("<HHI").unpack_from
 _LENGTH: Final = Struct("<I").unpack_from
 _WINDOW: Final = 1 << 16
 _MEMO: Final = 1 << 13
-_UNFAMILIAR: Final = 32
-"""Elements and stretches met in an object that make it worth learning from it."""
-_STRETCHES: Final = 256
-_KEY: Final = 24
-"""Bytes of a stretch by which it is looked up: the header and value of its first element, mostly."""
 
 
 class Verdict(IntEnum):
@@ -69,107 +46,12 @@ class Verdict(IntEnum):
     NOTE = 2
 
 
-class Element(NamedTuple):
-    """An element that somebody must decide about.
-
-    Offsets are bytes from the start of the object; inside a sequence, from the start of the top-level
-    element, so that what was learned of a sequence holds wherever the same bytes stand again.
-
-    Attributes
-    ----------
-    tag : int
-        ``0xggggeeee``.
-    vr : bytes
-        As encoded; from the data dictionary where the encoding has none.
-    start, value, end : int
-        Of the element, of its value, and the first byte after it, delimiters included.
-    explicit : bool
-        Whether the element is encoded with its VR.
-    defined : bool
-        Whether its length is written out rather than delimited.
-    items : tuple of Item, or None
-        The items of a sequence that hold something noted; ``None`` if the element is no sequence.
-    """
-
-    tag: int
-    vr: bytes
-    start: int
-    value: int
-    end: int
-    explicit: bool
-    defined: bool = True
-    items: tuple[Item, ...] | None = None
-
-
 _new = tuple.__new__
 """A named tuple made from a tuple, without its slow constructor."""
 
 
-class Dropped(NamedTuple):
-    """A run of ``number`` neighbouring elements that go whatever they hold."""
-
-    start: int
-    end: int
-    number: int
-
-
-class Stretch:
-    """Neighbouring elements that two objects had alike, byte for byte; others of the series have them too.
-
-    Attributes
-    ----------
-    raw : bytes
-    elements : list of Element or Dropped
-        What is noted in it, with offsets from its start.
-    facts : dict or None
-        Room for whoever reads values of it more than once.
-    """
-
-    __slots__ = ("elements", "facts", "raw")
-
-    def __init__(self, raw: bytes, elements: list[Element | Dropped]) -> None:
-        self.raw, self.elements = raw, elements
-        self.facts: dict[int, bytes] | None = None
-
-
-class Run(NamedTuple):
-    """A place where a known stretch stands."""
-
-    start: int
-    end: int
-    stretch: Stretch
-
-
-class Item(NamedTuple):
-    """One item of a sequence (PS3.5 section 7.5); ``end`` lies before its delimiter, if it has one."""
-
-    start: int
-    end: int
-    defined: bool
-    elements: list[Element | Dropped]
-
-
-Noted = Element | Dropped | Run
-
-
-class Scan(NamedTuple):
-    """The noted elements of a data set in file order, the starts of all kept ones, and where it ends."""
-
-    elements: list[Noted]
-    kept: list[int]
-    end: int
-
-
 class _ShortError(Exception):
     """The window ends before the element does; never leaves this file."""
-
-
-def tag_name(tag: int) -> str:
-    """Write a tag the way people read it: ``(0010,0020)``.
-
-    In broken data four bytes of a value can stand where a tag should, so only tags that PS3.6 defines are told.
-    """
-    return f"({tag >> 16:04X},{tag & 0xFFFF:04X})" if tables.attribute(tag) else "an unknown tag"
 
 
 class Scanner:
@@ -184,7 +66,7 @@ class Scanner:
     explicit : bool
         Whether elements are encoded with their VR.
     breaks : sequence of int
-        Tags that no learned stretch may reach across; without any, no stretches are learned.
+        As for `Stretches`; without any, no stretches are learned.
     """
 
     def __init__(
@@ -196,9 +78,7 @@ class Scanner:
         breaks: Sequence[int] = (),
     ) -> None:
         self.judge, self.vr_of, self.explicit = judge, vr_of, explicit
-        self.stretches: dict[bytes, Stretch] = {}
-        self._breaks, self._last = breaks, frozenset[bytes]()
-        self._worth, self._in_vain = _UNFAMILIAR, 0
+        self.stretches = Stretches(breaks) if breaks else None
         self.keep: dict[bytes, int] = {}
         self.note: dict[bytes, tuple[int, bytes, int]] = {}
         self.drop: dict[bytes, int] = {}
@@ -216,14 +96,8 @@ class Scanner:
             TRUNCATED, MALFORMED or TOO_LARGE, with the tag where the walk had to stop.
         """
         scan = self._scan(source, start)
-        if self._breaks:
-            met = len(scan.elements) + len(scan.kept)
-            if met > self._worth:
-                self._in_vain = 0 if self._learn(source.head, scan) > met // 6 else self._in_vain + 1
-                self._worth = _UNFAMILIAR
-                if self._in_vain == 2:
-                    # the first object of a series teaches nothing yet; after that, only a less familiar one could
-                    self._worth, self._in_vain = met, 0
+        if self.stretches is not None:
+            self.stretches.consider(source.head, scan)
         return scan
 
     def _scan(self, source: Source, start: int) -> Scan:
@@ -268,25 +142,6 @@ class Scanner:
         else:
             _bounded(self.drop)[head] = step
 
-    def _learn(self, head: bytes, scan: Scan) -> int:
-        """Join neighbouring elements that the object before had too into stretches; return how many fewer there are."""
-        spans: list[tuple[int, Noted | None]] = [(start, None) for start in scan.kept]
-        spans += [(noted.start, noted) for noted in scan.elements]
-        spans.sort(key=itemgetter(0))
-        ends = [start for start, _ in spans[1:]] + [scan.end]
-        last, seen, stable, fewer = self._last, [], _Growing(), 0
-        for (start, noted), end in zip(spans, ends, strict=True):
-            raw = head[start:end]
-            zone = bisect_right(self._breaks, _tag_at(raw)) if end <= len(head) and type(noted) is not Run else -1
-            if zone >= 0:
-                seen.append(raw)
-            if zone != stable.zone or raw not in last:
-                fewer += stable.finish(head, self.stretches)
-            if zone >= 0 and raw in last:
-                stable.add(zone, start, end, noted)
-        self._last = frozenset(seen)
-        return fewer + stable.finish(head, self.stretches)
-
 
 _Memo = TypeVar("_Memo", bound="dict[bytes, Any]")
 
@@ -296,40 +151,6 @@ def _bounded(memo: _Memo) -> _Memo:
     if len(memo) > _MEMO:
         memo.clear()
     return memo
-
-
-class _Growing:
-    """A stretch while it is put together."""
-
-    def __init__(self) -> None:
-        self.zone, self.start, self.end, self.count = -1, 0, 0, 0
-        self.noted: list[Element | Dropped] = []
-
-    def add(self, zone: int, start: int, end: int, noted: Noted | None) -> None:
-        if not self.count:
-            self.zone, self.start = zone, start
-        self.count += 1
-        self.end = end
-        if isinstance(noted, Element):
-            away = self.start
-            noted = noted._replace(start=start - away, value=noted.value - away, end=end - away)
-            self.noted.append(noted)
-        elif isinstance(noted, Dropped):
-            self.noted.append(noted._replace(start=start - self.start, end=end - self.start))
-
-    def finish(self, head: bytes, stretches: dict[bytes, Stretch]) -> int:
-        count = self.count
-        if count > 2:
-            raw = head[self.start : self.end]
-            if len(stretches) > _STRETCHES:
-                stretches.clear()
-            stretches[raw[:_KEY]] = Stretch(raw, self.noted)
-        self.__init__()  # type: ignore[misc]
-        return count - 1 if count > 2 else 0
-
-
-def _tag_at(raw: bytes) -> int:
-    return int.from_bytes(raw[:2], "little") << 16 | int.from_bytes(raw[2:4], "little")
 
 
 def _ending(source: Source, position: int, elements: list[Noted], kept: list[int], reason: Reason, tag: int) -> Scan:
@@ -373,15 +194,17 @@ class _Walk:
         data, explicit = self.data, scanner.explicit
         base = self.base if kept is not None else -self.top
         keep, note, drop = scanner.keep.get, scanner.note.get, scanner.drop.get
-        stretches = scanner.stretches if kept is not None else None
+        familiar = scanner.stretches.known.get if kept is not None and scanner.stretches is not None else None
         note_it = noted.append
         keep_it = (kept if kept is not None else []).append
         while at < end:
-            if stretches and (stretch := stretches.get(data[at : at + _KEY])) and data.startswith(stretch.raw, at):
-                start = base + at
-                at += len(stretch.raw)
-                note_it(_new(Run, (start, base + at, stretch)))
-                continue
+            if familiar and (alternatives := familiar(data[at : at + KEY])):
+                stretch = next((one for one in alternatives if data.startswith(one.raw, at)), None)
+                if stretch is not None:
+                    start = base + at
+                    at += len(stretch.raw)
+                    note_it(_new(Run, (start, base + at, stretch)))
+                    continue
             head = data[at : at + 8]
             if (step := keep(head)) is not None:
                 keep_it(base + at)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from io import BytesIO
 
-from ..encoding.scan import tag_name
+from ..encoding.elements import tag_name
 from ..errors import Quarantined, Reason
 from ..profile import Action
 from ..standard import tables
