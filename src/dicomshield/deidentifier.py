@@ -66,12 +66,24 @@ class Result(NamedTuple):
             storage.write(self.report.name, Source.of(b""), [self.data])
 
 
-class _Clean(NamedTuple):
+class Prepared(NamedTuple):
     """An object ready to be released: where ranges come from, and all pieces of the file."""
 
     source: Source
     pieces: list[Piece]
     report: Report
+
+    def write(self, storage: Storage) -> Report:
+        """Write it to its place.
+
+        Raises
+        ------
+        Quarantined
+            COLLISION, DISK or CHANGED; nothing is written then.
+        """
+        outcome = storage.write(self.report.name, self.source, self.pieces)
+        self.report.outcome = "released" if outcome is Outcome.NEW else "unchanged"
+        return self.report
 
 
 class Deidentifier:
@@ -152,7 +164,7 @@ class Deidentifier:
             If it may not be released.
         """
         source = Source.of(_read(data))
-        clean = self._clean(source)
+        clean = self.prepare(source)
         return Result(b"".join(_joined(clean.source, clean.pieces)), clean.report)
 
     def file(self, source: str | os.PathLike[str], out_folder: str | os.PathLike[str]) -> Report:
@@ -183,15 +195,18 @@ class Deidentifier:
                 yield done.report
 
     def release(self, path: str | os.PathLike[str], storage: Storage, report: Report | None = None) -> Report:
-        """De-identify one file into a storage; fill in ``report`` as far as the work comes."""
+        """De-identify one file into a storage."""
         with Source.open(path) as source:
-            clean = self._clean(source, report)
-            outcome = storage.write(clean.report.name, clean.source, clean.pieces)
-        clean.report.outcome = "released" if outcome is Outcome.NEW else "unchanged"
-        return clean.report
+            return self.prepare(source, report).write(storage)
 
-    def _clean(self, source: Source, report: Report | None = None) -> _Clean:
-        """Take all steps up to the bytes that may leave."""
+    def prepare(self, source: Source, report: Report | None = None) -> Prepared:
+        """Take all steps up to the bytes that may leave, and fill in ``report`` as far as the work comes.
+
+        Raises
+        ------
+        Quarantined
+            If it may not be released.
+        """
         report = Report("") if report is None else report
         report.profile = self.profile.digest
         container, scan, header = self._open(source)
@@ -215,10 +230,10 @@ class Deidentifier:
         report.name = "/".join((_folder_name(patient.pseudonym), report.study, report.series, report.instance)) + ".dcm"
         meta = file_meta(sop_class.encode(), report.instance.encode(), container.transfer_syntax)
         self._search(container.source, rebuilt, report.name)
-        clean = _Clean(container.source, [meta, *rebuilt.pieces], report)
+        clean = Prepared(container.source, [meta, *rebuilt.pieces], report)
         if container.deflated:
             data_set = b"".join(_joined(container.source, rebuilt.pieces))
-            clean = _Clean(Source.of(b""), [meta, deflate(data_set)], report)
+            clean = Prepared(Source.of(b""), [meta, deflate(data_set)], report)
         report.outcome, report.checks = "released", ("residual",)
         if self.verify_fully:
             from .evidence.verify import check

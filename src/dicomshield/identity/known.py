@@ -110,8 +110,8 @@ def known_spellings(harvests: tuple[Shared[Harvest], ...]) -> Spellings:
     plain: dict[bytes, dict[Needle, None]] = {}
     undivided: dict[bytes, dict[Needle, None]] = {}
     for value in dict.fromkeys(chain.from_iterable(harvests)):
-        for needle in needles(*value):
-            plain.setdefault(_shared_bytes(needle), {})[needle] = None
+        for common, needle in _with_shared_bytes(*value):
+            plain.setdefault(common, {})[needle] = None
             if needle.kind in ("identifier", "contact") and len(needle.text) >= _LONG_NUMBER and needle.text.isalnum():
                 undivided.setdefault(needle.text, {})[needle] = None
     return Spellings(
@@ -128,6 +128,11 @@ def uid_spellings(raw: bytes) -> Known:
         if len(text) > 8 and text.decode("latin-1") not in tables.registered_uids():
             found.append((text.lower(), (Needle(text.lower(), "uid", b"" if len(text) > 20 else b"9"),)))
     return tuple(found)
+
+
+@lru_cache(maxsize=4096)
+def _with_shared_bytes(kind: str, raw: bytes, charset: bytes) -> list[tuple[bytes, Needle]]:
+    return [(_shared_bytes(needle), needle) for needle in needles(kind, raw, charset)]
 
 
 def _shared_bytes(needle: Needle) -> bytes:
@@ -209,7 +214,6 @@ def kind_of(tag: int, vr: bytes) -> str | None:
     return KIND_OF.get(tag)
 
 
-@lru_cache(maxsize=4096)
 def needles(kind: str, raw: bytes, charset: bytes) -> tuple[Needle, ...]:
     """Return the spellings of one harvested value other than a UID.
 
