@@ -516,3 +516,15 @@ def test_words_that_begin_like_a_short_name_are_no_alarm(project: Project, name:
     """A patient called Tran does not hold back every transverse image."""
     report = shields(project)[0](ct(PatientName=name, ManufacturerModelName=word)).report
     assert report.outcome == "released"
+
+
+@pytest.mark.parametrize("option", [Option.RETAIN_FULL_DATES, Option.RETAIN_MODIFIED_DATES])
+def test_a_newborn_can_be_released(project: Project, option: Option) -> None:
+    """Who is scanned on the day of birth is no alarm where study dates stay (PS3.15 E.3.6); that day in a text is."""
+    shield = Deidentifier(Profile.basic(option), project=project)
+    assert shield(ct(PatientBirthDate=STUDY_DATE)).report.outcome == "released"
+    with pytest.raises(Quarantined) as held:
+        shield(
+            ct(PatientBirthDate=STUDY_DATE, ConvolutionKernel=f"B{STUDY_DATE[:4]}-{STUDY_DATE[4:6]}-{STUDY_DATE[6:]}")
+        )
+    assert held.value.reason is Reason.RESIDUAL

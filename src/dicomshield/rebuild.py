@@ -67,7 +67,7 @@ class Outcome(NamedTuple):
     uids : tuple of bytes
         UIDs that go with it.
     dates : tuple of bytes
-        Dates written in it.
+        Days that stand in it on purpose: shifted, or kept by an option.
     dropped : int
         Elements removed unseen.
     """
@@ -168,7 +168,7 @@ class Rebuilder:
                     earlier = _Work(self, raw).content(noted)
             if outcome.new is not None:
                 edits.append((start, end, outcome.new))
-            if outcome.changes or outcome.dropped:
+            if outcome.changes or outcome.dropped or outcome.dates:
                 outcomes.append(outcome)
         if private:
             self._private(source, private, edits, outcomes)
@@ -282,11 +282,14 @@ class _Work:
     def leaf(self, noted: Element, decision: Decision, path: _Path, charset: bytes) -> bytes | None:
         """Return the encoding that takes an element's place, ``None`` if it stays."""
         tag, vr = noted.tag, noted.vr
+        raw = self.raw[noted.value : noted.end]
         if decision.action is Action.KEEP:
+            if vr in _TEMPORAL:
+                # kept by an option: a birth date that equals it, as of a newborn, does not give it away
+                self.dates += _days(raw)
             return None
         if vr == b"UN":
             vr = vr_of(tag)
-        raw = self.raw[noted.value : noted.end]
         new, action = self.value(tag, vr, raw, decision.action, decision.fallback)
         if action is not Action.KEEP:
             self.learn_value(tag, vr, raw, charset)
@@ -357,7 +360,7 @@ class _Work:
             days = self.rebuilder.patient.days if action is Action.SHIFT else pseudonymizer.device_days
             new = pseudonymizer.shifted(vr, raw, days) if vr in _TEMPORAL else None
             if new is not None:
-                self.dates += new.split(b"\\")
+                self.dates += _days(new)
                 return new, action
             action = fallback
         elif action is Action.CAP_AGE:
@@ -531,6 +534,11 @@ def _inserted(source: Source, scan: Scan, insert: Iterable[tuple[int, bytes]]) -
             above, encodings = tag_at(place) if found else 1 << 32, b""
         encodings += encoded
     yield place, place, encodings
+
+
+def _days(raw: bytes) -> list[bytes]:
+    """Return the days of DA and DT values."""
+    return [value.strip(b" \0")[:8] for value in raw.split(b"\\")]
 
 
 def _capped_age(raw: bytes) -> bytes | None:
