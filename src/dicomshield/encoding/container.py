@@ -216,8 +216,9 @@ def _swap_words(dataset: object) -> None:
     assert isinstance(dataset, Dataset)  # noqa: S101 - for the type checker
     for element in dataset.iterall():
         size = width.get(element.VR)
-        if element.tag == 0x7FE00010 and element.VR in ("OB or OW", "OB", "OW"):
-            size = 2 if element.VR != "OB" else None
+        if element.tag == 0x7FE00010 and size:
+            # 8-bit pixels in OW lie in pairs, larger ones as numbers of their own size
+            size = max(2, int(dataset.get("BitsAllocated", 16)) // 8)
         if size and isinstance(element.value, bytes):
             whole = len(element.value) // size * size
             element.value = np.frombuffer(element.value[:whole], f">u{size}").astype(f"<u{size}").tobytes()
