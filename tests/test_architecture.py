@@ -14,7 +14,7 @@ PACKAGE = ROOT / "src" / "dicomshield"
 LAYERS = (
     {"standard", "errors", "_version"},
     {"encoding"},
-    {"identity", "profile"},
+    {"identity", "profile", "policy"},
     {"pixels", "finders", "rebuild"},
     {"storage", "evidence"},
     {"deidentifier"},

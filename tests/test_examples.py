@@ -13,7 +13,7 @@ import pytest
 from factories import ROOT
 
 from dicomshield import Option, PolicyError, Profile
-from dicomshield.profile import _KEYS, _OVERRIDES
+from dicomshield.policy import _KEYS, _OVERRIDES
 
 _PLANTED = (b"thornquist", b"marit", b"55120983", b"abernethy", b"77430126")
 _EXPECTED = {

@@ -15,7 +15,8 @@ from pydicom.sequence import Sequence
 from pydicom.uid import CTImageStorage, RTPlanStorage
 
 from dicomshield import Action, Deidentifier, Option, PolicyError, Profile, Project, Quarantined, Reason, Report
-from dicomshield.profile import parse_tag, vr_of
+from dicomshield.policy import parse_tag
+from dicomshield.profile import vr_of
 from dicomshield.standard import tables
 
 FULL, MODIFIED, DEVICE = Option.RETAIN_FULL_DATES, Option.RETAIN_MODIFIED_DATES, Option.RETAIN_DEVICE_IDENTITY

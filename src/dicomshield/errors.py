@@ -12,10 +12,20 @@ No message carries a value or a source path: tags, keywords, counts, reasons and
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import Enum
 from typing import NamedTuple
 
-__all__ = ["DicomShieldError", "Finding", "MissingExtra", "PolicyError", "Quarantined", "Reason"]
+__all__ = [
+    "DicomShieldError",
+    "Finding",
+    "MissingExtra",
+    "PolicyError",
+    "Quarantined",
+    "Reason",
+    "did_you_mean",
+    "shown",
+]
 
 
 class DicomShieldError(Exception):
@@ -92,3 +102,16 @@ class Quarantined(DicomShieldError):
 
     def __reduce__(self) -> tuple[type[Quarantined], tuple[Reason, str, tuple[Finding, ...]]]:
         return Quarantined, (self.reason, self.detail, self.findings)
+
+
+def did_you_mean(word: str, words: Iterable[str]) -> str:
+    """Name those of ``words`` that come close, as the end of a message."""
+    from difflib import get_close_matches
+
+    close = get_close_matches(word, list(words), n=3, cutoff=0.6)
+    return f"; did you mean {' or '.join(close)}?" if close else ""
+
+
+def shown(text: str) -> str:
+    """Quote what a user wrote in a policy, cut short."""
+    return repr(text if len(text) <= 64 else text[:61] + "...")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 from ..encoding.elements import tag_name
-from ..profile import Profile, parse_tag
+from ..policy import parse_tag
+from ..profile import Profile
 from ..standard import tables
 
 
