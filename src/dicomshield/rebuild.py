@@ -13,7 +13,7 @@ from itertools import chain
 from typing import Final, NamedTuple
 
 from .encoding.container import Container
-from .encoding.elements import PIXEL_TAGS, Dropped, Element, Item, Run, Scan, Stretch
+from .encoding.elements import PIXEL_TAGS, Dropped, Element, Item, Noted, Run, Scan, Stretch, tag_at
 from .encoding.source import Source
 from .encoding.write import element, item, sequence
 from .identity.known import Harvest, Shared, kind_of, shared
@@ -78,6 +78,9 @@ class Outcome(NamedTuple):
     uids: tuple[bytes, ...]
     dates: tuple[bytes, ...]
     dropped: int
+
+
+_UNTOUCHED: Final = Outcome(None, shared(()), shared(()), (), (), 0)
 
 
 class Rebuilt(NamedTuple):
@@ -184,8 +187,18 @@ class Rebuilder:
     def _remember(self, raw: bytes, noted: Element) -> Outcome:
         if len(self._memo) > _MEMO:
             self._memo.clear()
-        outcome = self._memo[raw] = _Work(self, raw).outcome(noted)
+        outcome = self._memo[raw] = self._decided(raw, noted)
         return outcome
+
+    def _decided(self, raw: bytes, noted: Element) -> Outcome:
+        """Decide about one top-level element; most that differ from object to object simply stay."""
+        work = _Work(self, raw)
+        if noted.items is not None or noted.tag >> 16 & 1:
+            return work.outcome(noted)
+        decision = self.table.decide(noted.tag, noted.vr)
+        if decision.action is Action.KEEP and noted.vr not in _TEMPORAL:
+            return _UNTOUCHED
+        return work.done(work.leaf(_relative(noted), decision, (), self.charset))
 
     def _stretch(self, stretch: Stretch) -> Outcome:
         """Put together what becomes of the elements of a stretch."""
@@ -219,7 +232,7 @@ class Rebuilder:
         if noted.items is not None:
             return _Work(self, source.slice(noted.start, noted.end)).outcome(noted)
         head = source.slice(noted.start, noted.value)
-        return _Work(self, head).outcome(noted._replace(end=noted.value))
+        return self._decided(head, noted._replace(end=noted.value))
 
     def _private(self, source: Source, private: list[Element], edits: list[Edit], outcomes: list[Outcome]) -> None:
         """Decide about private top-level elements, which depend on what reserves their block."""
@@ -237,6 +250,8 @@ class Rebuilder:
 
 class _Work:
     """One top-level element being decided about; ``raw`` is its encoding, offsets are in it."""
+
+    __slots__ = ("changes", "dates", "dropped", "harvest", "raw", "rebuilder", "uids")
 
     def __init__(self, rebuilder: Rebuilder, raw: bytes) -> None:
         self.rebuilder, self.raw = rebuilder, raw
@@ -431,8 +446,8 @@ _Blocks = dict[tuple[int, int], _Block]
 
 def _relative(noted: Element) -> Element:
     """Return a top-level element with offsets in its own encoding."""
-    start = noted.start
-    return noted._replace(start=0, value=noted.value - start, end=noted.end - start)
+    tag, vr, start, value, end, explicit, defined, items = noted
+    return Element(tag, vr, 0, value - start, end - start, explicit, defined, items)
 
 
 def _edited(raw: bytes, at: int, end: int, edits: Iterable[Edit]) -> bytes:
@@ -511,29 +526,40 @@ def _shortened(source: Source, scan: Scan, pixels: Range) -> list[Edit]:
 
 def _inserted(source: Source, scan: Scan, insert: Iterable[tuple[int, bytes]]) -> Iterator[Edit]:
     """Find the place of each new element: before the first one with a higher tag."""
-    noted = [one.start for one in scan.elements]
-
-    data, known = source.head, len(source.head)
-
-    def tag_at(at: int) -> int:
-        head, at = (data, at) if at + 4 <= known else (source.slice(at, at + 4), 0)
-        return head[at + 1] << 24 | head[at] << 16 | head[at + 3] << 8 | head[at + 2]
-
     place, above, encodings = 0, -1, b""
     for tag, encoded in insert:
         # neighbours among the new elements mostly share their place
         if tag > above:
             if encodings:
                 yield place, place, encodings
-            found = [
-                starts[index]
-                for starts in (scan.kept, noted)
-                if (index := bisect_left(starts, tag, key=tag_at)) < len(starts)
-            ]
-            place = min(found, default=scan.end)
-            above, encodings = tag_at(place) if found else 1 << 32, b""
+            above, place = min(_next_noted(scan.elements, tag), _next_kept(source, scan.kept, tag))
+            place, encodings = min(place, scan.end), b""
         encodings += encoded
     yield place, place, encodings
+
+
+_AFTER_ALL: Final = (1 << 32, 1 << 62)
+
+
+def _next_noted(elements: Iterable[Noted], tag: int) -> tuple[int, int]:
+    """Return tag and start of the first noted element with a higher tag."""
+    for noted in elements:
+        if not isinstance(noted, Dropped):
+            found = noted.stretch.tag if isinstance(noted, Run) else noted.tag
+            if found > tag:
+                return found, noted.start
+    return _AFTER_ALL
+
+
+def _next_kept(source: Source, kept: list[int], tag: int) -> tuple[int, int]:
+    """Return tag and start of the first kept element with a higher tag."""
+    head, known = source.head, len(source.head)
+
+    def tag_of(at: int) -> int:
+        return tag_at(head, at) if at + 4 <= known else tag_at(source.slice(at, at + 4))
+
+    index = bisect_left(kept, tag, key=tag_of)
+    return (tag_of(kept[index]), kept[index]) if index < len(kept) else _AFTER_ALL
 
 
 def _days(raw: bytes) -> list[bytes]:

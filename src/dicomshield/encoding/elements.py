@@ -16,6 +16,7 @@ __all__ = [
     "Run",
     "Scan",
     "Stretch",
+    "tag_at",
     "tag_name",
 ]
 
@@ -69,16 +70,18 @@ class Stretch:
     Attributes
     ----------
     raw : bytes
+    tag : int
+        Of its first element.
     elements : list of Element or Dropped
         What is noted in it, with offsets from its start.
     facts : dict or None
         Room for whoever reads values of it more than once.
     """
 
-    __slots__ = ("elements", "facts", "raw")
+    __slots__ = ("elements", "facts", "raw", "tag")
 
     def __init__(self, raw: bytes, elements: list[Element | Dropped]) -> None:
-        self.raw, self.elements = raw, elements
+        self.raw, self.elements, self.tag = raw, elements, tag_at(raw)
         self.facts: dict[int, bytes] | None = None
 
 
@@ -108,6 +111,11 @@ class Scan(NamedTuple):
     elements: list[Noted]
     kept: list[int]
     end: int
+
+
+def tag_at(data: bytes, at: int = 0) -> int:
+    """Read the tag of the little endian element at byte ``at``."""
+    return data[at + 1] << 24 | data[at] << 16 | data[at + 3] << 8 | data[at + 2]
 
 
 def tag_name(tag: int) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from operator import itemgetter
 from typing import Final
 
-from .elements import Dropped, Element, Noted, Run, Scan, Stretch
+from .elements import Dropped, Element, Noted, Run, Scan, Stretch, tag_at
 
 __all__ = ["KEY", "Stretches"]
 
@@ -64,7 +64,7 @@ class Stretches:
         zone = fewer = 0
         for (start, noted), end in zip(spans, ends, strict=True):
             raw = head[start:end]
-            here = bisect_right(self._breaks, _tag_at(raw))
+            here = bisect_right(self._breaks, tag_at(raw))
             seen.append(raw)
             known = raw in self._last and end <= len(head) and here < len(self._breaks)
             if here != zone or not known:
@@ -99,7 +99,3 @@ def _moved(noted: Element | Dropped, away: int) -> Element | Dropped:
     if isinstance(noted, Dropped):
         return noted._replace(start=noted.start - away, end=noted.end - away)
     return noted._replace(start=noted.start - away, value=noted.value - away, end=noted.end - away)
-
-
-def _tag_at(raw: bytes) -> int:
-    return int.from_bytes(raw[:2], "little") << 16 | int.from_bytes(raw[2:4], "little")
