@@ -521,3 +521,13 @@ def test_elements_come_out_in_order(shield: Deidentifier) -> None:
     assert tags == sorted(set(tags))
     assert not [token for token in TOKENS if token.encode() in readable(encoded(output))]
     assert BORN.encode() not in encoded(output)
+
+
+def test_headers_longer_than_what_is_read_at_once_are_learned_from(tmp_path: Path) -> None:
+    """A series whose headers reach beyond the first bytes read gives what each object gives alone."""
+    shield = Deidentifier(Profile.basic(trust_pixels=True), project=tmp_path)
+    table = bytes(number % 251 for number in range(40000))
+    long = [encoded(ct(number, RedPaletteColorLookupTableData=table)) for number in (1, 1, 1, 2, 3)]
+    together = [shield.bytes(data).data for data in long]
+    alone = [Deidentifier(Profile.basic(trust_pixels=True), project=tmp_path).bytes(data).data for data in long]
+    assert together == alone

@@ -63,10 +63,12 @@ class Stretches:
         stable: list[tuple[int, int, Noted | None]] = []
         zone = fewer = 0
         for (start, noted), end in zip(spans, ends, strict=True):
+            if end > len(head):
+                break
             raw = head[start:end]
             here = bisect_right(self._breaks, tag_at(raw))
             seen.append(raw)
-            known = raw in self._last and end <= len(head) and here < len(self._breaks)
+            known = raw in self._last and here < len(self._breaks)
             if here != zone or not known:
                 fewer += self._join(head, stable)
                 stable, zone = [], here
