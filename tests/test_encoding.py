@@ -524,10 +524,12 @@ def test_elements_come_out_in_order(shield: Deidentifier) -> None:
 
 
 def test_headers_longer_than_what_is_read_at_once_are_learned_from(tmp_path: Path) -> None:
-    """A series whose headers reach beyond the first bytes read gives what each object gives alone."""
-    shield = Deidentifier(Profile.basic(trust_pixels=True), project=tmp_path)
+    """A series of files whose headers reach beyond the first bytes read gives what each object gives alone."""
+    shield = Deidentifier(Profile.basic(trust_pixels=True), project=tmp_path / "project")
     table = bytes(number % 251 for number in range(40000))
-    long = [encoded(ct(number, RedPaletteColorLookupTableData=table)) for number in (1, 1, 1, 2, 3)]
-    together = [shield.bytes(data).data for data in long]
-    alone = [Deidentifier(Profile.basic(trust_pixels=True), project=tmp_path).bytes(data).data for data in long]
-    assert together == alone
+    for number in range(1, 6):
+        data = encoded(ct(number, RedPaletteColorLookupTableData=table))
+        (tmp_path / "one.dcm").write_bytes(data)
+        report = shield.file(tmp_path / "one.dcm", tmp_path / "out")
+        alone = Deidentifier(Profile.basic(trust_pixels=True), project=shield.project).bytes(data)
+        assert (tmp_path / "out" / report.name).read_bytes() == alone.data
