@@ -533,3 +533,12 @@ def test_headers_longer_than_what_is_read_at_once_are_learned_from(tmp_path: Pat
         report = shield.file(tmp_path / "one.dcm", tmp_path / "out")
         alone = Deidentifier(Profile.basic(trust_pixels=True), project=shield.project).bytes(data)
         assert (tmp_path / "out" / report.name).read_bytes() == alone.data
+
+
+@pytest.mark.parametrize(("stored", "left"), [(128, 128), (192, 192), (200, 192), (140, 128)])
+def test_subsampled_pixels_are_cut_where_they_end(shield: Deidentifier, stored: int, left: int) -> None:
+    """YBR_FULL_422 has two bytes a pixel; who stores three all the same loses none (PS3.3 C.7.6.3.1.2)."""
+    colour = ct(SamplesPerPixel=3, PhotometricInterpretation="YBR_FULL_422", PlanarConfiguration=0, BitsAllocated=8)
+    colour.BitsStored, colour.HighBit, colour.PixelData = 8, 7, bytes(range(stored))
+    output = pydicom.dcmread(BytesIO(shield.bytes(encoded(colour)).data))
+    assert output.PixelData == bytes(range(left))

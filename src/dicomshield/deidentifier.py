@@ -406,7 +406,8 @@ def _pixel_length(scan: Scan, header: _Header) -> int | None:
     pixels = next((one for one in reversed(scan.elements) if isinstance(one, Element) and one.tag == PIXEL_DATA), None)
     if pixels is None or not pixels.defined:
         return None
-    expected, found = native_length(header), pixels.end - pixels.value
+    found = pixels.end - pixels.value
+    expected = native_length(header, found)
     if expected is None:
         raise Quarantined(Reason.INCOMPLETE, "nothing tells the length of Pixel Data")
     if found < expected:

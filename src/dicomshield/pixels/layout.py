@@ -7,13 +7,15 @@ from collections.abc import Mapping
 __all__ = ["native_length"]
 
 
-def native_length(header: Mapping[int, bytes]) -> int | None:
+def native_length(header: Mapping[int, bytes], stored: int) -> int | None:
     """Return the bytes of all frames of native Pixel Data, without padding (PS3.5 8.1.1, 8.2).
 
     Parameters
     ----------
     header : mapping
         tag -> value as encoded, little endian.
+    stored : int
+        Bytes there are. Some writers say YBR_FULL_422 and store every sample; what is there decides.
 
     Returns
     -------
@@ -35,7 +37,8 @@ def native_length(header: Mapping[int, bytes]) -> int | None:
     except (KeyError, ValueError):
         return None
     bits = rows * columns * short(0x00280002, 1) * allocated * frames
-    if header.get(0x00280004, b"").strip(b" \0") in (b"YBR_FULL_422", b"YBR_PARTIAL_422"):
+    subsampled = header.get(0x00280004, b"").strip(b" \0") in (b"YBR_FULL_422", b"YBR_PARTIAL_422")
+    if subsampled and stored < bits // 8:
         # two chrominance samples are shared by two pixels: C.7.6.3.1.2
         bits = bits * 2 // 3
     return (bits + 7) // 8
