@@ -359,7 +359,7 @@ class ActionTable:
         return found
 
     def private(self, group: int, creator: str, number: int) -> tuple[Action, bytes]:
-        """Decide about a private attribute by its creator and its low byte (PS3.15 E.3.10).
+        """Decide about a private attribute by its creator and its low byte, -1 for the creator (PS3.15 E.3.10).
 
         Returns
         -------

@@ -245,7 +245,15 @@ class Rebuilder:
             if block is not None:
                 block.edit = noted.start, noted.end, b""
             outcomes.append(work.done(None))
-        edits += [block.edit for block in blocks.values() if not block.used]
+        edits += self.unused(blocks)
+
+    def unused(self, blocks: _Blocks) -> list[Edit]:
+        """Return what removes the creators that reserve for nothing any more."""
+        return [
+            block.edit
+            for (group, _), block in blocks.items()
+            if not block.used and self.table.private(group, block.creator, -1)[0] is not Action.KEEP
+        ]
 
 
 class _Work:
@@ -292,7 +300,7 @@ class _Work:
                         charset = self.raw[noted.value : noted.end]
                 if new is not None:
                     edits.append((noted.start, noted.end, new))
-        return edits + [block.edit for block in blocks.values() if not block.used]
+        return edits + self.rebuilder.unused(blocks)
 
     def leaf(self, noted: Element, decision: Decision, path: _Path, charset: bytes) -> bytes | None:
         """Return the encoding that takes an element's place, ``None`` if it stays."""
@@ -401,17 +409,18 @@ class _Work:
             blocks[group, number] = _Block(name, (noted.start, noted.end, b""))
             return []
         block = blocks.get((group, number >> 8))
-        edits = None if block is None else self.safe_private(noted, path, charset, block)
-        if block is None or edits is None:
+        edits = self.safe_private(noted, path, charset, block.creator if block else "")
+        if edits is None:
             self.dropped += 1
             return [(noted.start, noted.end, b"")]
-        block.used = True
+        if block:
+            block.used = True
         return edits
 
-    def safe_private(self, noted: Element, path: _Path, charset: bytes, block: _Block) -> list[Edit] | None:
+    def safe_private(self, noted: Element, path: _Path, charset: bytes, creator: str) -> list[Edit] | None:
         """Return the edits of a private element that may stay in some form, ``None`` if it may not."""
         tag = noted.tag
-        action, vr = self.rebuilder.table.private(tag >> 16, block.creator, tag & 0xFF)
+        action, vr = self.rebuilder.table.private(tag >> 16, creator, tag & 0xFF)
         if noted.items is not None:
             if action is not Action.KEEP:
                 return None
