@@ -528,3 +528,15 @@ def test_a_newborn_can_be_released(project: Project, option: Option) -> None:
             ct(PatientBirthDate=STUDY_DATE, ConvolutionKernel=f"B{STUDY_DATE[:4]}-{STUDY_DATE[4:6]}-{STUDY_DATE[6:]}")
         )
     assert held.value.reason is Reason.RESIDUAL
+
+
+def test_what_was_clear_for_one_object_is_searched_for_the_uids_of_the_next(project: Project) -> None:
+    """A UID that two objects of a series lose is found in the second, whatever an object between them held."""
+    event = f"{UID_ROOT}.77.1"
+    shield = Deidentifier(Profile.basic(), project=project)
+    shield(ct(1, IrradiationEventUID=event))
+    shield(ct(2, SoftwareVersions=event))
+
+    with pytest.raises(Quarantined) as held:
+        shield(ct(3, IrradiationEventUID=event, SoftwareVersions=event))
+    assert held.value.findings[0].kind == "uid"

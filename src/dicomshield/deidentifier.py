@@ -44,8 +44,9 @@ _VALUE: Final = 1 << 12
 """Longest value, in bytes, that is read as a fact about the object."""
 _SEARCH: Final = 1 << 22
 _OVERLAP: Final = 1 << 10
-_CLEAR: Final = 1 << 12
 """Bytes searched at once in a long run, and how far one search reaches into the next."""
+_CLEAR: Final = 1 << 12
+"""How many pieces are remembered as searched."""
 
 
 class Result(NamedTuple):
@@ -466,9 +467,11 @@ class _Search:
         every = [piece for piece in pieces if isinstance(piece, bytes)]
         fresh = [piece for piece in every if piece not in clear]
         unsearched = b"".join(fresh)
+        # fresh bytes face every UID of the series, also those this object lacks: they will count as clear for all
+        of_the_series = residual.suspects(unsearched, _spelled(searched_uids))
         suspected = (
-            residual.suspects(unsearched, spelled)
-            or residual.suspects(unsearched, _spelled(uids & searched_uids))
+            of_the_series
+            or residual.suspects(unsearched, spelled)
             or residual.suspects(b"".join(every), _spelled(uids - searched_uids))
         )
         if suspected or any([isinstance(piece, Range) and piece != rebuilt.pixels for piece in pieces]):
@@ -477,7 +480,8 @@ class _Search:
             if findings:
                 kinds = ", ".join(sorted({finding.kind for finding in findings}))
                 raise Quarantined(Reason.RESIDUAL, f"found by kind: {kinds}", tuple(findings))
-        clear.update(fresh)
+        if not of_the_series:
+            clear.update(fresh)
 
 
 def _planned(
