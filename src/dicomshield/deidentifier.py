@@ -18,7 +18,7 @@ from .encoding.container import Container, deflate, normalise, unpack
 from .encoding.elements import PIXEL_DATA, PIXEL_TAGS, Element, Noted, Run, Scan, tag_name
 from .encoding.source import Source
 from .encoding.write import element, file_meta, item
-from .errors import Finding, PolicyError, Quarantined, Reason
+from .errors import Finding, MissingExtra, Quarantined, Reason
 from .evidence import residual
 from .evidence.report import Report
 from .finders.burned_in import suspicion
@@ -530,7 +530,7 @@ def _read(data: _Readable) -> bytes:
         try:
             import fsspec
         except ImportError:
-            raise PolicyError("URLs need fsspec: pip install fsspec") from None
+            raise MissingExtra("distributed") from None
         with fsspec.open(os.fspath(data), "rb") as file:
             return bytes(file.read())
     with Source.open(data) as source:

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from .errors import PolicyError, did_you_mean, shown
-from .profile import DATE_RANGE, MARKERS, Action, Option, Profile
+from .profile import DATE_RANGE, MARKERS, TEMPORAL, Action, Option, Profile
 from .standard import tables
 
 __all__ = ["parse_tag", "read"]
@@ -24,7 +24,6 @@ _OVERRIDES: Final = MappingProxyType(
         "shift": Action.SHIFT,
     }
 )
-_TEMPORAL: Final = frozenset({"DA", "DT", "TM"})
 
 
 def read(path: str | os.PathLike[str]) -> Profile:
@@ -124,7 +123,7 @@ _ESSENTIAL: Final = frozenset(
     | {0x00280100, 0x00280101, 0x00280102, 0x00280103, 0x7FE00008, 0x7FE00009, 0x7FE00010}
 )
 _INSTANCE: Final = frozenset({0x00080018, 0x0020000D, 0x0020000E})
-_NEEDS_VR: Final = MappingProxyType({Action.UID: {"UI"}, Action.SHIFT: _TEMPORAL})
+_NEEDS_VR: Final = MappingProxyType({Action.UID: {"UI"}, Action.SHIFT: TEMPORAL})
 
 
 def _override(name: str, wanted: object) -> tuple[int, Action]:

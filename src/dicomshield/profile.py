@@ -117,7 +117,7 @@ _READ: Final = FACTS | MARKERS
 
 _WITH_CLEANER: Final = frozenset(option for option in Option if not option.name.startswith("CLEAN_"))
 _PSEUDONYM: Final = frozenset({0x00100010, 0x00100020, 0x00120040})
-_TEMPORAL: Final = frozenset({"DA", "DT", "TM"})
+TEMPORAL: Final = frozenset({"DA", "DT", "TM"})
 _VOCABULARY_DATES: Final = frozenset({0x00080106, 0x00080107})
 _REFERENCES: Final = frozenset({0x00081110, 0x00081111, 0x00081140, 0x00082112, 0x0040A073})
 """Sequences that are replaced by replacing what they hold: instance references, and verifying observers."""
@@ -321,7 +321,7 @@ def _find_rule(tag: int, vr: bytes) -> tables.Rule:
     vrs = {known.vr, vr.decode("latin-1")}
     if "PN" in vrs:
         return tables.Rule("X/Z/D", {}, "a person's name by its VR")
-    if vrs & _TEMPORAL:
+    if vrs & TEMPORAL:
         dates = {"RETAIN_FULL_DATES": "K", "RETAIN_MODIFIED_DATES": "C"}
         return tables.Rule("X/Z/D", dates, "a date or time by its VR")
     if "AS" in vrs:
@@ -382,7 +382,7 @@ class ActionTable:
         options = self._profile.options
         if vr == "UI" and Option.RETAIN_UIDS not in options:
             return Action.UID
-        if vr in _TEMPORAL and Option.RETAIN_FULL_DATES not in options:
+        if vr in TEMPORAL and Option.RETAIN_FULL_DATES not in options:
             return Action.SHIFT if Option.RETAIN_MODIFIED_DATES in options else Action.REMOVE
         if vr == "PN":
             return Action.REMOVE

@@ -20,7 +20,7 @@ from .stretches import KEY, Stretches
 __all__ = ["LONG_VRS", "SHORT_VRS", "Scanner", "Verdict"]
 
 _UNDEFINED: Final = 0xFFFFFFFF
-_ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
+_ITEM, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE0DD
 _MAX_DEPTH: Final = 64
 """Items within items. Real objects stay under 12; a deeper nest is an attack on the reader."""
 _MAX_PART: Final = 256 << 20
