@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import pickle
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,7 +38,7 @@ from hypothesis import strategies as st
 from pydicom._dicom_dict import DicomDictionary
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-from dicomshield import Action, Deidentifier, Option, Profile, Project, Quarantined, Reason, Report
+from dicomshield import Action, Deidentifier, MissingExtra, Option, Profile, Project, Quarantined, Reason, Report
 
 ANATOMY = 0x00082218
 TEXT_VRS = frozenset("AE AS CS DA DS DT IS LO LT PN SH ST TM UC UI UR UT".split())
@@ -462,6 +463,17 @@ def test_every_kind_of_input_gives_the_same(project: Project, tmp_path: Path) ->
 
     assert {result.data for result in results} == {results[0].data}
     assert {result.report.to_json() for result in results} == {results[0].report.to_json()}
+
+
+def test_a_url_without_fsspec_says_what_to_install(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A missing extra is named with the command that installs it; the URL, which may hold a name, is not."""
+    monkeypatch.setitem(sys.modules, "fsspec", None)
+
+    with pytest.raises(MissingExtra) as raised:
+        shields(project)[0].bytes("memory://quastelberry/one.dcm")
+
+    assert "pip install 'dicomshield[distributed]'" in str(raised.value)
+    assert "quastelberry" not in str(raised.value)
 
 
 def test_a_data_set_gives_what_its_file_gives(project: Project) -> None:
