@@ -14,10 +14,12 @@ PACKAGE = ROOT / "src" / "dicomshield"
 LAYERS = (
     {"standard", "errors", "_version"},
     {"encoding"},
+    {"pixels"},
     {"identity", "profile", "policy"},
-    {"pixels", "finders", "rebuild"},
+    {"finders", "rebuild"},
     {"storage", "evidence"},
     {"deidentifier"},
+    {"masker", "preview"},
     {"bulk"},
     {"cli"},
 )

@@ -28,16 +28,17 @@ from factories import (
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
-from pydicom.uid import JPEGBaseline8Bit
+from pydicom.uid import JPEGBaseline8Bit, RLELossless
 
 from dicomshield import Action, Deidentifier, Option, Profile, Project, Quarantined, Reason
 from dicomshield.encoding.container import unpack
 from dicomshield.encoding.elements import Element
+from dicomshield.encoding.pieces import joined
 from dicomshield.encoding.scan import Scanner, Verdict
 from dicomshield.encoding.source import Source
 from dicomshield.identity.pseudonym import Patient, Pseudonymizer
 from dicomshield.profile import ActionTable, Decision, vr_of
-from dicomshield.rebuild import Piece, Rebuilder
+from dicomshield.rebuild import Rebuilder
 
 LENGTHS = tuple(product((True, False), repeat=3))
 """Explicit VR; sequence delimited; items delimited."""
@@ -294,13 +295,13 @@ def test_fragments_are_copied(shield: Deidentifier, tmp_path: Path, sizes: tuple
     fragments = b"".join(raw_item(bytes([number + 1]) * size) for number, size in enumerate(sizes))
     pixels = raw(0x7FE00010, "OB", raw_item(b"") + fragments, undefined=True)
     path = tmp_path / "one"
-    path.write_bytes(raw_ct({0x7FE00010: pixels}, syntax=JPEGBaseline8Bit, tail=NAME.encode()))
+    path.write_bytes(raw_ct({0x7FE00010: pixels}, syntax=RLELossless, tail=NAME.encode()))
 
     report = shield.file(path, tmp_path / "out")
 
     data = (tmp_path / "out" / report.name).read_bytes()
     assert data.endswith(pixels)
-    assert read(data).file_meta.TransferSyntaxUID == JPEGBaseline8Bit
+    assert read(data).file_meta.TransferSyntaxUID == RLELossless
     assert shield.bytes(path).data == data
 
 
@@ -406,6 +407,7 @@ class KeepsAll(ActionTable):
 
     def __init__(self) -> None:
         """Need no profile."""
+        self.masked = False
 
     def decide(self, tag: int, vr: bytes, parent: int = 0) -> Decision:  # noqa: ARG002
         return Decision(Action.KEEP, Action.KEEP, "")
@@ -425,12 +427,8 @@ def rebuilt(path: Path) -> tuple[bytes, bytes, int] | None:
             return None
         rebuilder = Rebuilder(KeepsAll(), Patient("P", -400), Pseudonymizer(bytes(32), (-2, -1)), b"")
         pieces = rebuilder.rebuild(container, scan).pieces
-        new = b"".join(_bytes(container.source, piece) for piece in pieces)
+        new = joined(container.source, pieces)
         return container.source.slice(container.start, scan.end), new, count(scan.elements)
-
-
-def _bytes(source: Source, piece: Piece) -> bytes:
-    return piece if isinstance(piece, bytes) else source.slice(piece.start, piece.end)
 
 
 def count(elements: object) -> int:

@@ -17,8 +17,8 @@ import pytest
 from factories import ct, encoded, written
 
 from dicomshield import Quarantined, Reason
+from dicomshield.encoding.pieces import Piece, Range
 from dicomshield.encoding.source import Source
-from dicomshield.rebuild import Piece, Range
 from dicomshield.storage import Outcome, Storage
 
 CLI = (sys.executable, "-W", "error", "-m", "dicomshield")
@@ -53,7 +53,7 @@ print(len({one.report.number for one in found}), whole)
 COPIER = """
 import sys
 from dicomshield.encoding.source import Source
-from dicomshield.rebuild import Range
+from dicomshield.encoding.pieces import Range
 from dicomshield.storage import Storage
 with Source.open(sys.argv[1]) as source:
     Storage(sys.argv[2], unnamed=sys.argv[3] == "unnamed").write("a/b.dcm", source, [Range(0, source.size)] * 4)

@@ -15,7 +15,6 @@ from pydicom.sequence import Sequence
 from pydicom.uid import CTImageStorage, RTPlanStorage
 
 from dicomshield import Action, Deidentifier, Option, PolicyError, Profile, Project, Quarantined, Reason, Report
-from dicomshield.policy import parse_tag
 from dicomshield.profile import vr_of
 from dicomshield.standard import tables
 
@@ -129,8 +128,8 @@ def test_every_other_option_is_accepted_and_claimed(project: Project, option: Op
 )
 def test_codes_are_resolved_by_type_at_their_place(keyword: str, sop_class: str, parent: str, expected: Action) -> None:
     """A code takes the letter that the Type at that very place asks (Table E.1-1a, E.1.1)."""
-    tag = parse_tag(keyword)
-    decision = Profile.basic().table(sop_class).decide(tag, vr_of(tag), parse_tag(parent) if parent else 0)
+    tag = tables.parse_tag(keyword)
+    decision = Profile.basic().table(sop_class).decide(tag, vr_of(tag), tables.parse_tag(parent) if parent else 0)
 
     assert decision.action is expected
     assert decision.why

@@ -8,11 +8,14 @@ from .errors import DicomShieldError, Finding, MissingExtra, PolicyError, Quaran
 from .evidence.report import Report
 from .identity.project import Project
 from .identity.pseudonym import PatientList
+from .pixels.mask import mask
+from .pixels.region import Bitmap, Polygon, Region
 from .profile import Action, Option, Profile
 from .storage import Durability
 
 __all__ = [
     "Action",
+    "Bitmap",
     "Deidentifier",
     "DicomShieldError",
     "Durability",
@@ -21,11 +24,14 @@ __all__ = [
     "Option",
     "PatientList",
     "PolicyError",
+    "Polygon",
     "Profile",
     "Project",
     "Quarantined",
     "Reason",
+    "Region",
     "Report",
     "Result",
     "__version__",
+    "mask",
 ]

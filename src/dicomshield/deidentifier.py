@@ -6,7 +6,7 @@ import copy
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from io import BytesIO
 from itertools import chain
@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 
 from ._version import __version__
 from .encoding.container import Container, deflate, normalise, unpack
-from .encoding.elements import PIXEL_DATA, PIXEL_TAGS, Element, Noted, Run, Scan, tag_name
+from .encoding.elements import PIXEL_TAGS, Element, Noted, Run, Scan, tag_name
+from .encoding.pieces import Piece, Range, joined
+from .encoding.scan import Scanner
 from .encoding.source import Source
 from .encoding.write import element, file_meta, item
 from .errors import Finding, MissingExtra, Quarantined, Reason
@@ -25,9 +27,22 @@ from .finders.burned_in import suspicion
 from .identity.known import Spellings, known_spellings, uid_spellings
 from .identity.project import Project
 from .identity.pseudonym import Patient, PatientList, Pseudonymizer
-from .pixels.layout import native_length
-from .profile import FACTS, LISTED_REFERENCES, Action, ActionTable, Decision, Option, Profile
-from .rebuild import ENCAPSULATED_DOCUMENT, Piece, Range, Rebuilder, Rebuilt, as_it_is
+from .pixels.layout import PALETTE, Layout
+from .pixels.masking import Masking, masked
+from .pixels.region import Shape
+from .pixels.rules import first_match
+from .profile import (
+    BURNED_IN_ANNOTATION,
+    FACTS,
+    LISTED_REFERENCES,
+    LOSSY,
+    Action,
+    ActionTable,
+    Decision,
+    Option,
+    Profile,
+)
+from .rebuild import ENCAPSULATED_DOCUMENT, Rebuilder, Rebuilt, as_it_is
 from .standard import tables
 from .storage import Durability, Outcome, Storage
 
@@ -42,6 +57,8 @@ _Header = dict[int, bytes]
 """tag -> value as encoded, of the top-level attributes the main job reads."""
 _VALUE: Final = 1 << 12
 """Longest value, in bytes, that is read as a fact about the object."""
+_PALETTE: Final = 1 << 17
+"""The same for a palette: 65,536 entries of 16 bits."""
 _SEARCH: Final = 1 << 22
 _OVERLAP: Final = 1 << 10
 """Bytes searched at once in a long run, and how far one search reaches into the next."""
@@ -74,6 +91,13 @@ class Prepared(NamedTuple):
     pieces: list[Piece]
     report: Report
 
+    @classmethod
+    def of(cls, container: Container, meta: bytes, pieces: list[Piece], report: Report) -> Prepared:
+        """Put File Meta Information and data set together, deflated if that is its transfer syntax."""
+        if container.deflated:
+            return cls(Source.of(b""), [meta, deflate(joined(container.source, pieces))], report)
+        return cls(container.source, [meta, *pieces], report)
+
     def write(self, storage: Storage) -> Report:
         """Write it to its place.
 
@@ -88,7 +112,7 @@ class Prepared(NamedTuple):
 
 
 class Deidentifier:
-    """Makes DICOM objects safe to share by their headers; the same object gives the same result everywhere.
+    """Makes DICOM objects safe to share by their headers and masks; the same object gives the same result everywhere.
 
     Parameters
     ----------
@@ -166,7 +190,7 @@ class Deidentifier:
         """
         source = Source.of(_read(data))
         clean = self.prepare(source)
-        return Result(b"".join(_joined(clean.source, clean.pieces)), clean.report)
+        return Result(joined(clean.source, clean.pieces), clean.report)
 
     def file(self, source: str | os.PathLike[str], out_folder: str | os.PathLike[str]) -> Report:
         """De-identify a file into ``out_folder/patient/study/series/instance.dcm``.
@@ -214,16 +238,17 @@ class Deidentifier:
         report.transfer_syntax = container.transfer_syntax
         sop_class = _uid(header, _SOP_CLASS)
         self._accept(header, sop_class, report)
-        self._consider_pixels(header, sop_class, _overlay_in_pixels(header), report)
+        pixels = self._pixels(container, scan, header, report)
         patient = self._patient(header)
-        claims, codes, markers = self._markers[container.explicit]
-        rebuilder = self._rebuilder(header, patient, container.explicit)
+        done = self._markers(container, pixels)
+        rebuilder = self._rebuilder(header, patient, container.explicit, done.pixels)
         rebuilt = rebuilder.rebuild(
-            container, scan, insert=markers, codes=codes, pixel_length=_pixel_length(scan, header)
-        )
+            container, scan, insert=done.elements, codes=done.codes, pixel_length=_pixel_length(scan, header),
+            pixels=pixels.stream,
+        )  # fmt: skip
         report.parts = tuple(outcome.changes for outcome in rebuilt.outcomes)
         report.dropped = rebuilt.dropped + sum(outcome.dropped for outcome in rebuilt.outcomes)
-        report.claims = claims
+        report.claims = done.claims
         report.patient = patient.pseudonym
         report.study, report.series, report.instance = (
             self._new_uid(rebuilder.table, tag, header[tag]) for tag in (_STUDY, _SERIES, _INSTANCE)
@@ -231,29 +256,17 @@ class Deidentifier:
         report.name = "/".join((_folder_name(patient.pseudonym), report.study, report.series, report.instance)) + ".dcm"
         meta = file_meta(sop_class.encode(), report.instance.encode(), container.transfer_syntax)
         self._search(container.source, rebuilt, report.name)
-        clean = Prepared(container.source, [meta, *rebuilt.pieces], report)
-        if container.deflated:
-            data_set = b"".join(_joined(container.source, rebuilt.pieces))
-            clean = Prepared(Source.of(b""), [meta, deflate(data_set)], report)
+        clean = Prepared.of(container, meta, rebuilt.pieces, report)
         report.outcome, report.checks = "released", ("residual",)
         if self.verify_fully:
             from .evidence.verify import check
 
-            check(b"".join(_joined(clean.source, clean.pieces)), report)
+            check(joined(clean.source, clean.pieces), report)
             report.checks = ("residual", "full")
         return clean
 
-    def _open(self, source: Source) -> tuple[Container, Scan, _Header]:
-        """Find, walk and read the header of an object; let pydicom mend what the walk does not understand."""
-        try:
-            container = unpack(source)
-            scan = self.profile.scanner(explicit=container.explicit).scan(container.source, container.start)
-        except Quarantined as broken:
-            if broken.reason is not Reason.MALFORMED:
-                raise
-            container = normalise(source)
-            scan = self.profile.scanner(explicit=container.explicit).scan(container.source, container.start)
-        return container, scan, _header(container.source, scan)
+    def _open(self, source: Source) -> Opened:
+        return opened(source, self.profile.scanner, self.profile.facts)
 
     def plan(self, path: str | os.PathLike[str]) -> Iterator[tuple[tuple[int, ...], Decision]]:
         """Yield what would be done with each attribute of a file that a rule names, and why.
@@ -265,7 +278,11 @@ class Deidentifier:
         """
         with Source.open(path) as source:
             _, scan, header = self._open(source)
-        yield from _planned(self._table(header), scan.elements, ())
+        element, (names, _) = pixel_element(scan), masks_of(self.profile, header)
+        masked = element is not None and bool(names)
+        yield from _planned(self._table(header, frozenset() if masked else None), scan.elements, ())
+        if element is not None and masked:
+            yield (element.tag,), Decision(Action.MASK, Action.MASK, f"masked by {names}")
 
     def verify(self, original: str | os.PathLike[str], output: str | os.PathLike[str]) -> list[Finding]:
         """Search an output, whatever made it, for values that this profile takes out of the original.
@@ -305,25 +322,33 @@ class Deidentifier:
         if ENCAPSULATED_DOCUMENT in header and _text(header.get(0x00420012, b"")) != "application/pdf":
             raise Quarantined(Reason.DOCUMENT)
 
-    def _consider_pixels(self, header: _Header, sop_class: str, overlay_in_pixels: bool, report: Report) -> None:
-        """Hold back an object whose pixels may carry text, unless the policy vouches for them."""
-        if not PIXEL_TAGS & header.keys():
+    def _pixels(self, container: Container, scan: Scan, header: _Header, report: Report) -> Masking:
+        """Decide what is done with the pixels; hold back an object whose pixels may carry text that no mask covers."""
+        element = pixel_element(scan)
+        if element is None:
             report.pixels = "none"
-            return
-        if overlay_in_pixels:
-            # a viewer does not show these bits, so nobody has looked at what a policy vouches for
-            raise Quarantined(Reason.BURNED_IN, "an overlay lies in unused bits of Pixel Data; no policy covers that")
-        why = suspicion(header, sop_class)
-        if why and not self.profile.trust_pixels:
+            return Masking(None)
+        names, shapes = masks_of(self.profile, header)
+        why = suspicion(header, _uid(header, _SOP_CLASS))
+        if why and not shapes and not self.profile.trust_pixels:
             raise Quarantined(Reason.BURNED_IN, why)
+        pixels = masked(
+            container.source, element, header, container.transfer_syntax, shapes, overlay=overlay_in_pixels(header)
+        )
         report.pixels = f"kept, trusted by policy: {why}" if why else "kept"
+        if shapes:
+            report.pixels = f"masked by {names}, {pixels.touched} of {pixels.frames} frames"
+        return pixels
 
-    def _table(self, header: _Header) -> ActionTable:
-        return self.profile.table(_uid(header, _SOP_CLASS), lists_references=LISTED_REFERENCES in header)
+    def _table(self, header: _Header, marks: frozenset[int] | None = None) -> ActionTable:
+        lists_references = LISTED_REFERENCES in header
+        return self.profile.table(_uid(header, _SOP_CLASS), lists_references=lists_references, marks=marks)
 
-    def _rebuilder(self, header: _Header, patient: Patient, explicit: bool) -> Rebuilder:
+    def _rebuilder(
+        self, header: _Header, patient: Patient, explicit: bool, marks: frozenset[int] | None = None
+    ) -> Rebuilder:
         """Return the rebuilder of the series at hand, which remembers what the objects share."""
-        table, charset = self._table(header), header.get(0x00080005, b"")
+        table, charset = self._table(header, marks), header.get(0x00080005, b"")
         key = (table, patient, charset, explicit)
         current = self._current
         if current is None or current[0] != key:
@@ -339,27 +364,89 @@ class Deidentifier:
             raise Quarantined(Reason.INCOMPLETE, f"no valid {tag_name(tag)} would be left")
         return text
 
+    def _markers(self, container: Container, pixels: Masking) -> _Markers:
+        """Return what the output says was done (PS3.15 E.1.1, E.2, E.3.1, E.3.6)."""
+        lossy = container.transfer_syntax in _LOSSY_SYNTAXES
+        key = container.explicit, pixels.touched > 0, pixels.complete, lossy
+        if key not in self._known_markers:
+            explicit, touched, complete, _ = key
+            self._known_markers[key] = _markers_of(
+                self.profile, explicit=explicit, masked=touched, complete=complete, lossy=lossy
+            )
+        return self._known_markers[key]
+
     @cached_property
-    def _markers(self) -> tuple[_Markers, _Markers]:
-        """What every output says was done, for implicit and explicit VR (PS3.15 E.1.1, E.2, E.3.6)."""
-        return _markers_of(self.profile, explicit=False), _markers_of(self.profile, explicit=True)
+    def _known_markers(self) -> dict[tuple[bool, bool, bool, bool], _Markers]:
+        return {}
 
     def __getstate__(self) -> dict[str, object]:
         state = {**self.__dict__, "_current": None, "_search": _Search()}
-        state.pop("_markers", None)
+        state.pop("_known_markers", None)
         return state
 
 
-_Markers = tuple[tuple[str, ...], bytes, list[tuple[int, bytes]]]
-"""Codes claimed, their encoded items, and the other elements by tag."""
+def masks_of(profile: Profile, header: Mapping[int, bytes]) -> tuple[str, tuple[Shape, ...]]:
+    """Return what a profile blacks out in an image, and by which rules; no name if nothing."""
+    rule = first_match(profile.masks, header)
+    names = ([rule.name] if rule else []) + (["regions for every image"] if profile.regions else [])
+    return " and ".join(names), (*(rule.regions if rule else ()), *profile.regions)
+
+
+class Opened(NamedTuple):
+    """An object that was walked, and the values of the attributes that were asked for."""
+
+    container: Container
+    scan: Scan
+    header: dict[int, bytes]
+
+
+def opened(source: Source, scanner: Callable[..., Scanner], facts: frozenset[int]) -> Opened:
+    """Find, walk and read the header of an object; let pydicom mend what the walk does not understand.
+
+    Raises
+    ------
+    Quarantined
+        If it cannot be read.
+    """
+    try:
+        container = unpack(source)
+        scan = scanner(explicit=container.explicit).scan(container.source, container.start)
+    except Quarantined as broken:
+        if broken.reason is not Reason.MALFORMED:
+            raise
+        container = normalise(source)
+        scan = scanner(explicit=container.explicit).scan(container.source, container.start)
+    header = _header(container.source, scan, facts)
+    # rules may look at who wrote the file
+    header.update((tag, value) for tag, value in container.meta.items() if tag in facts)
+    return Opened(container, scan, header)
+
+
+class _Markers(NamedTuple):
+    """What an output says was done.
+
+    ``claims`` are codes of CID 7050, ``codes`` their encoded items, ``elements`` the other elements by tag; ``pixels``
+    are those of them that tell of masked pixels, ``None`` if none are masked.
+    """
+
+    claims: tuple[str, ...]
+    codes: bytes
+    elements: list[tuple[int, bytes]]
+    pixels: frozenset[int] | None
+
 
 _SOP_CLASS, _INSTANCE, _STUDY, _SERIES = 0x00080016, 0x00080018, 0x0020000D, 0x0020000E
 _OVERLAY_BIT: Final = 0x60000102
 _IS_UID: Final = re.compile(r"[0-9][0-9.]{0,63}")
 
 
-def _markers_of(profile: Profile, *, explicit: bool) -> _Markers:
-    names = ["BASIC_PROFILE", *sorted(option.name for option in profile.options)] if profile.conforms else []
+_LOSSY_SYNTAXES: Final = frozenset(f"1.2.840.10008.1.2.4.{end}" for end in (50, 51, 81))
+"""JPEG Baseline and Extended, JPEG-LS Near-Lossless: lossy whatever the object says of itself."""
+
+
+def _markers_of(profile: Profile, *, explicit: bool, masked: bool, complete: bool, lossy: bool) -> _Markers:
+    claimed = {option.name for option in profile.options} | ({"CLEAN_PIXEL_DATA"} if complete else set())
+    names = ["BASIC_PROFILE", *sorted(claimed)] if profile.conforms else []
     codes = [tables.method_codes()[name] for name in names]
     items = b"".join(
         item(
@@ -372,16 +459,21 @@ def _markers_of(profile: Profile, *, explicit: bool) -> _Markers:
     dates = {Option.RETAIN_FULL_DATES: b"UNMODIFIED", Option.RETAIN_MODIFIED_DATES: b"MODIFIED"}
     temporal = next((word for option, word in dates.items() if option in profile.options), b"REMOVED")
     basis = f"PS3.15 {tables.EDITION}" if profile.conforms else "policy of this site"
-    texts = (
+    texts = [
         (0x00120062, b"CS", b"YES"),
         (0x00120063, b"LO", f"dicomshield {__version__}, {basis}".encode()),
         (0x00280303, b"CS", temporal),
-    )
+    ]
+    # E.3.1: NO only with the Clean Pixel Data Option
+    about_pixels = [(BURNED_IN_ANNOTATION, b"CS", b"NO")] if "CLEAN_PIXEL_DATA" in names else []
+    about_pixels += [(LOSSY, b"CS", b"01")] if masked and lossy else []
+    texts = sorted(texts + about_pixels)
     elements = [(tag, element(tag, vr, value, explicit=explicit)) for tag, vr, value in texts]
-    return tuple(value for value, _ in codes), items, elements
+    marks = frozenset(tag for tag, _, _ in about_pixels) if masked else None
+    return _Markers(tuple(value for value, _ in codes), items, elements, marks)
 
 
-def _header(source: Source, scan: Scan) -> _Header:
+def _header(source: Source, scan: Scan, facts: frozenset[int]) -> _Header:
     """Return the values of the attributes the main job reads; a long one is only said to be there."""
     header: _Header = {}
     slice_ = source.slice
@@ -390,27 +482,34 @@ def _header(source: Source, scan: Scan) -> _Header:
             stretch = noted.stretch
             if stretch.facts is None:
                 inside = Scan([*stretch.elements], [], 0)
-                stretch.facts = _header(Source.of(stretch.raw), inside)
+                stretch.facts = _header(Source.of(stretch.raw), inside, facts)
             header |= stretch.facts
-        elif type(noted) is Element and (noted.tag in FACTS or noted.tag & 0xFF00FFFF == _OVERLAY_BIT):
-            header[noted.tag] = slice_(noted.value, noted.end) if noted.end - noted.value <= _VALUE else b""
+        elif type(noted) is Element and (noted.tag in facts or noted.tag & 0xFF00FFFF == _OVERLAY_BIT):
+            long = noted.end - noted.value > (_PALETTE if noted.tag in PALETTE else _VALUE)
+            if long and noted.tag not in FACTS and noted.tag in facts:
+                # a rule would take it for missing
+                raise Quarantined(Reason.TOO_LARGE, "an attribute that a mask looks at")
+            header[noted.tag] = b"" if long else slice_(noted.value, noted.end)
     return header
 
 
-def _overlay_in_pixels(header: _Header) -> bool:
+def overlay_in_pixels(header: _Header) -> bool:
     """Tell whether an overlay lies in bits of Pixel Data (PS3.3 C.9.2: Overlay Bit Position, retired)."""
     return any(tag & 0xFF00FFFF == _OVERLAY_BIT and value[:2] != b"\0\0" for tag, value in header.items())
 
 
+def pixel_element(scan: Scan) -> Element | None:
+    """Return the element that holds the pixels, if there is one."""
+    return next((one for one in reversed(scan.elements) if isinstance(one, Element) and one.tag in PIXEL_TAGS), None)
+
+
 def _pixel_length(scan: Scan, header: _Header) -> int | None:
     """Return the bytes of native Pixel Data that are frames; hold back what the header does not explain."""
-    pixels = next((one for one in reversed(scan.elements) if isinstance(one, Element) and one.tag == PIXEL_DATA), None)
+    pixels = pixel_element(scan)
     if pixels is None or not pixels.defined:
         return None
     found = pixels.end - pixels.value
-    expected = native_length(header, found)
-    if expected is None:
-        raise Quarantined(Reason.INCOMPLETE, "nothing tells the length of Pixel Data")
+    expected = Layout.read(header).native_length(found)
     if found < expected:
         raise Quarantined(Reason.TRUNCATED, "Pixel Data are shorter than the header says")
     if found > 2 * expected + 1:
@@ -498,11 +597,6 @@ def _planned(
             else:
                 for one in noted.items or ():
                     yield from _planned(table, one.elements, inside)
-
-
-def _joined(source: Source, pieces: Iterable[Piece]) -> Iterator[bytes]:
-    for piece in pieces:
-        yield piece if isinstance(piece, bytes) else source.slice(piece.start, piece.end)
 
 
 def _text(value: bytes) -> str:

@@ -57,7 +57,9 @@ class Reason(Enum):
     TRANSFER_SYNTAX = "the transfer syntax is unknown or private; convert to a standard one first"
     SOP_CLASS = "the SOP class is not accepted; add it to `sop_classes` in the policy if it may be released"
     INCOMPLETE = "an attribute that every object needs is missing; fetch or repair it"
-    BURNED_IN = 'the pixels may carry text; look at it, then release with pixels = "trust" in the policy'
+    BURNED_IN = 'the pixels may carry text; look at it, then write a [[mask]] or pixels = "trust" in the policy'
+    PIXELS = "the pixel data are broken, or cannot be masked as they are; convert them losslessly or fetch them again"
+    CODEC = "a codec is needed: pip install 'dicomshield[codecs]', then run again"
     DOCUMENT = "the document inside cannot be replaced by an empty one; clean it by hand"
     PATIENT = "the patient is not in the list given with --patients; add a line for it"
     RESIDUAL = "a value of the patient is still in the output; remove that attribute by a policy override"

@@ -9,10 +9,11 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from .errors import PolicyError, did_you_mean, shown
+from .pixels import rules
 from .profile import DATE_RANGE, MARKERS, TEMPORAL, Action, Option, Profile
 from .standard import tables
 
-__all__ = ["parse_tag", "read"]
+__all__ = ["read"]
 
 _OVERRIDES: Final = MappingProxyType(
     {
@@ -43,25 +44,8 @@ def read(path: str | os.PathLike[str]) -> Profile:
     return _profile(policy)
 
 
-def parse_tag(text: str) -> int:
-    """Read a keyword, ``(gggg,eeee)``, ``gggg,eeee`` or ``ggggeeee``.
-
-    Raises
-    ------
-    PolicyError
-        If PS3.6 has no such keyword, with the keywords that come close.
-    """
-    digits = text.strip().strip("()").replace(",", "").replace(" ", "")
-    if len(digits) == 8 and all(digit in "0123456789abcdefABCDEF" for digit in digits):
-        return int(digits, 16)
-    keywords = tables.keywords()
-    if text not in keywords:
-        raise PolicyError(f"PS3.6 has no keyword {shown(text)}" + did_you_mean(text, keywords))
-    return keywords[text]
-
-
 _KEYS: Final = (
-    "options", "attributes", "private", "sop_classes", "date_range", "pixels", "unlisted_patients", "issuer",
+    "options", "attributes", "private", "sop_classes", "date_range", "pixels", "unlisted_patients", "issuer", "mask",
 )  # fmt: skip
 
 
@@ -85,6 +69,7 @@ def _profile(policy: dict[str, Any]) -> Profile:
         trust_pixels=_choice(policy, "pixels", ("quarantine", "trust")) == "trust",
         only_listed=_choice(policy, "unlisted_patients", ("pseudonymize", "quarantine")) == "quarantine",
         ignore_issuer=_choice(policy, "issuer", ("use", "ignore")) == "ignore",
+        masks=rules.read(policy.get("mask", [])),
     )
 
 
@@ -128,7 +113,7 @@ _NEEDS_VR: Final = MappingProxyType({Action.UID: {"UI"}, Action.SHIFT: TEMPORAL}
 
 def _override(name: str, wanted: object) -> tuple[int, Action]:
     """Read one line of ``[attributes]``; refuse what would break the object or do nothing."""
-    tag, action = parse_tag(name), _action(name, wanted)
+    tag, action = tables.parse_tag(name), _action(name, wanted)
     group, known = tag >> 16, tables.attribute(tag)
     problem = ""
     if group & 1:

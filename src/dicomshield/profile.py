@@ -18,6 +18,9 @@ from typing import Final, NamedTuple
 from .encoding.elements import tag_name
 from .encoding.scan import Scanner, Verdict
 from .errors import PolicyError, did_you_mean, shown
+from .pixels.layout import PALETTE
+from .pixels.region import Shape
+from .pixels.rules import MaskRule, tags
 from .standard import tables
 
 __all__ = ["Action", "ActionTable", "Decision", "Option", "Profile"]
@@ -67,6 +70,8 @@ class Action(StrEnum):
     SHIFT_DEVICE = "device date shifted"
     CAP_AGE = "age capped"
     REWRITE = "written anew"
+    DERIVE = "marked derived"
+    MASK = "masked"
 
 
 class Decision(NamedTuple):
@@ -108,12 +113,24 @@ FACTS: Final = frozenset(
         0x00100021,
     }
     | {0x00181010, 0x00181012, 0x00181016, 0x00181018, 0x00181019, 0x0020000D, 0x0020000E}
-    | {0x00280002, 0x00280004, 0x00280008, 0x00280010, 0x00280011, 0x00280100, 0x00280301, 0x00420012}
-    | {0x00480010, 0x7FE00008, 0x7FE00009, 0x7FE00010}
+    | {0x00280002, 0x00280004, 0x00280006, 0x00280008, 0x00280010, 0x00280011, 0x00280100, 0x00280101, 0x00280102}
+    | {0x00280103, 0x00280301, 0x00420012, 0x00480010}
+    | PALETTE
+    | {0x7FE00001, 0x7FE00002, 0x7FE00003, 0x7FE00008, 0x7FE00009, 0x7FE00010}
     | set(tables.last_attributes().values())
 )
 """Attributes whose values the main job reads before it decides; their own fate is as the tables say."""
-_READ: Final = FACTS | MARKERS
+BURNED_IN_ANNOTATION, LOSSY = 0x00280301, 0x00282110
+_PIXEL_MARKERS: Final = frozenset({BURNED_IN_ANNOTATION, LOSSY})
+"""Attributes that say what was done to the pixels; written anew where something was."""
+_IMAGE_TYPES: Final = frozenset({0x00080008, 0x00089007})
+_PIXEL_VALUES: Final = frozenset(
+    {0x00280104, 0x00280105, 0x00280106, 0x00280107, 0x00280108, 0x00280109, 0x00280110, 0x00280111}
+)
+"""Smallest and largest pixel values, which a mask may change."""
+_ICON: Final = 0x00880200
+ABOUT_PIXELS: Final = _PIXEL_MARKERS | _IMAGE_TYPES | _PIXEL_VALUES | {_ICON}
+"""Attributes that tell of the pixels or repeat them, so that somebody must decide about them when pixels are masked."""
 
 _WITH_CLEANER: Final = frozenset(option for option in Option if not option.name.startswith("CLEAN_"))
 _PSEUDONYM: Final = frozenset({0x00100010, 0x00100020, 0x00120040})
@@ -148,6 +165,10 @@ class Profile:
         Hold back patients that the patient list does not name.
     ignore_issuer : bool
         Take Patient IDs as unique whoever issued them; else the same number of two issuers is two patients.
+    masks : tuple of MaskRule
+        What to black out in which images; of the rules that match one, the first holds.
+    regions : tuple of Region, Polygon or Bitmap
+        What to black out in every image, beside what the rules say.
     """
 
     options: frozenset[Option] = frozenset()
@@ -158,6 +179,8 @@ class Profile:
     trust_pixels: bool = False
     only_listed: bool = False
     ignore_issuer: bool = False
+    masks: tuple[MaskRule, ...] = ()
+    regions: tuple[Shape, ...] = ()
 
     def __post_init__(self) -> None:
         _refuse_contradictions(self.options)
@@ -201,7 +224,7 @@ class Profile:
             sorted((tag, action.name) for tag, action in self.overrides.items()),
             sorted((*key, action.name) for key, action in self.private_overrides.items()),
             sorted(self.accepted or ()), self.date_range, self.trust_pixels, self.only_listed,
-            self.ignore_issuer,
+            self.ignore_issuer, self.masks, self.regions,
         ]  # fmt: skip
         return hashlib.sha256(repr(said).encode()).hexdigest()[:16]
 
@@ -227,17 +250,35 @@ class Profile:
             return sop_class in self.accepted
         return sop_class in tables.sop_classes() and sop_class not in _NOT_ACCEPTED
 
+    @property
+    def masking(self) -> bool:
+        """Whether any image can be masked."""
+        return bool(self.masks or self.regions)
+
+    @cached_property
+    def facts(self) -> frozenset[int]:
+        """Attributes whose values are read before anything is decided; their own fate is as the tables say."""
+        return FACTS | tags(self.masks)
+
+    @cached_property
+    def _noted(self) -> frozenset[int]:
+        return self.facts | MARKERS | (ABOUT_PIXELS if self.masking else frozenset())
+
     def scanner(self, *, explicit: bool) -> Scanner:
         """Return the walk that notes what this profile has to decide about."""
         return self._scanners[explicit]
 
     @cached_property
     def _scanners(self) -> tuple[Scanner, Scanner]:
-        breaks = () if self.keeps_private else _BREAKS
+        breaks: tuple[int, ...] = () if self.keeps_private else _BREAKS
+        if self.masking and breaks:
+            breaks = tuple(sorted({*breaks, *_PIXEL_MARKERS, *(tag + 1 for tag in _PIXEL_MARKERS)}))
         implicit, explicit = (Scanner(self.judge, vr_of, explicit=vr, breaks=breaks) for vr in (False, True))
         return implicit, explicit
 
-    def table(self, sop_class: str, *, lists_references: bool = False) -> ActionTable:
+    def table(
+        self, sop_class: str, *, lists_references: bool = False, marks: frozenset[int] | None = None
+    ) -> ActionTable:
         """Return the decisions for one SOP class.
 
         Parameters
@@ -246,14 +287,16 @@ class Profile:
         lists_references : bool
             Whether the object has a Common Instance Reference Module (PS3.3 C.12.2), which lists what its
             references name: with nothing left to list, the object would contradict itself.
+        marks : frozenset of int, optional
+            Of an object whose pixels are masked: what is written anew to say so.
         """
-        key = sop_class, lists_references
+        key = sop_class, lists_references, marks
         if key not in self._tables:
             self._tables[key] = ActionTable(self, *key)
         return self._tables[key]
 
     @cached_property
-    def _tables(self) -> dict[tuple[str, bool], ActionTable]:
+    def _tables(self) -> dict[tuple[str, bool, frozenset[int] | None], ActionTable]:
         return {}
 
     def __getstate__(self) -> dict[str, object]:
@@ -265,10 +308,10 @@ class Profile:
         if group < 8 or number == 0 or tag == 0xFFFCFFFC:
             return Verdict.DROP
         if group & 1:
-            return Verdict.NOTE if self.keeps_private else Verdict.DROP
+            return Verdict.NOTE if self.keeps_private or tag in self._noted else Verdict.DROP
         code, rule = self.code(tag, vr)
         # what only an option keeps may still be changed, as ages are
-        return Verdict.KEEP if code == rule.basic == "K" and tag not in _READ else Verdict.NOTE
+        return Verdict.KEEP if code == rule.basic == "K" and tag not in self._noted else Verdict.NOTE
 
     def code(self, tag: int, vr: bytes) -> tuple[str, tables.Rule]:
         """Return the code that holds for an attribute under the options chosen, and its rule."""
@@ -334,10 +377,19 @@ def _find_rule(tag: int, vr: bytes) -> tables.Rule:
 
 
 class ActionTable:
-    """The decisions of a profile for one SOP class; complete before any byte changes."""
+    """The decisions of a profile for one SOP class; complete before any byte changes.
 
-    def __init__(self, profile: Profile, sop_class: str, lists_references: bool) -> None:
-        self._profile, self._lists_references = profile, lists_references
+    Attributes
+    ----------
+    masked : bool
+        Whether they are those of an object whose pixels are masked.
+    """
+
+    def __init__(
+        self, profile: Profile, sop_class: str, lists_references: bool, marks: frozenset[int] | None = None
+    ) -> None:
+        self._profile, self._lists_references, self._marks = profile, lists_references, marks
+        self.masked = marks is not None
         self._types = tables.iod_types().get(sop_class, {})
         self._decided: dict[tuple[int, bytes, int], Decision] = {}
 
@@ -389,6 +441,8 @@ class ActionTable:
         return Action.KEEP
 
     def _decide(self, tag: int, vr: bytes, parent: int) -> Decision:
+        if self._marks is not None and (masked := of_masked(tag, self._marks)):
+            return masked
         if tag in MARKERS:
             return Decision(Action.REWRITE, Action.REMOVE, "says what was done; written anew, PS3.15 E.1.1")
         profile = self._profile
@@ -411,6 +465,19 @@ class ActionTable:
         if code == "C":
             return Decision(_modified(tag, rule, basic), basic, f"{why}; Retain Modified Dates")
         return Decision(basic, basic, why)
+
+
+def of_masked(tag: int, marks: frozenset[int]) -> Decision | None:
+    """Decide about what tells of pixels that are masked, or repeats them."""
+    if tag in marks:
+        return Decision(Action.REWRITE, Action.REMOVE, "says what was done to the pixels; written anew")
+    if tag in _IMAGE_TYPES:
+        return Decision(Action.DERIVE, Action.KEEP, "the pixels are masked, PS3.3 C.7.6.1.1.2")
+    if tag in _PIXEL_VALUES:
+        return Decision(Action.REMOVE, Action.REMOVE, "may tell a value of masked pixels, PS3.3 C.7.6.3.1")
+    if tag == _ICON or tag >> 24 == 0x60:
+        return Decision(Action.REMOVE, Action.REMOVE, "may show what was masked")
+    return None
 
 
 def _modified(tag: int, rule: tables.Rule, basic: Action) -> Action:

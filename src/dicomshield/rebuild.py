@@ -10,34 +10,33 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from itertools import chain
+from operator import itemgetter
 from typing import Final, NamedTuple
 
 from .encoding.container import Container
 from .encoding.elements import PIXEL_TAGS, Dropped, Element, Item, Noted, Run, Scan, Stretch, tag_at
+from .encoding.pieces import Piece, Range, Stream
 from .encoding.source import Source
 from .encoding.write import element, item, sequence
 from .identity.known import Harvest, Shared, kind_of, shared
 from .identity.pseudonym import Patient, Pseudonymizer
 from .profile import METHOD_CODES, Action, ActionTable, Decision, vr_of
 
-__all__ = ["Change", "Outcome", "Piece", "Range", "Rebuilder", "Rebuilt", "as_it_is"]
+__all__ = ["Change", "Outcome", "Rebuilder", "Rebuilt", "as_it_is"]
 
-
-class Range(NamedTuple):
-    """Bytes ``start`` to ``end`` of the source, to be copied as they are."""
-
-    start: int
-    end: int
-
-
-Piece = bytes | Range
 Edit = tuple[int, int, bytes]
 """Bytes ``start`` to ``end`` give way to these."""
 
+_Top = tuple[int, int, bytes | Stream]
+_OFFSET_TABLES: Final = 0x7FE00001
+"""The first of the attributes that describe encapsulated frames; pixel data follow them (PS3.3 C.7.6.3.1.8)."""
 _LONG_RUN: Final = 1 << 16
 _MEMO: Final = 1 << 12
 _OPEN_ITEM: Final = b"\xfe\xff\x00\xe0\xff\xff\xff\xff"
 _TEMPORAL: Final = frozenset({b"DA", b"DT", b"TM"})
+_BINARY: Final = frozenset({b"OB", b"OW", b"UN"})
+_PREVIEW: Final = 1 << 10
+"""Bytes from which on a private element could hold a picture that shows text."""
 
 
 class Change(NamedTuple):
@@ -131,6 +130,7 @@ class Rebuilder:
         insert: Iterable[tuple[int, bytes]] = (),
         codes: bytes = b"",
         pixel_length: int | None = None,
+        pixels: Stream | None = None,
     ) -> Rebuilt:
         """Build the new data set.
 
@@ -144,11 +144,13 @@ class Rebuilder:
             Encoded items to add to the De-identification Method Code Sequence, whose earlier items stay.
         pixel_length : int, optional
             Bytes of native Pixel Data that are frames; what follows them goes.
+        pixels : Stream, optional
+            The element that takes the place of the pixel data and of their offset tables.
         """
         source, memo = container.source, self._memo
         head, known = source.head, len(source.head)
         outcomes: list[Outcome] = []
-        edits: list[Edit] = []
+        edits: list[_Top] = []
         private: list[Element] = []
         dropped, earlier = 0, b""
         for noted in scan.elements:
@@ -161,6 +163,9 @@ class Rebuilder:
                 continue
             elif noted.tag >> 16 & 1:
                 private.append(noted)
+                continue
+            elif pixels is not None and noted.tag >= _OFFSET_TABLES:
+                edits.append((start, end, pixels if noted.tag in PIXEL_TAGS else b""))
                 continue
             elif end - start > _LONG_RUN:
                 outcome = self._long(source, noted)
@@ -175,14 +180,14 @@ class Rebuilder:
                 outcomes.append(outcome)
         if private:
             self._private(source, private, edits, outcomes)
-        pixels = _pixel_range(scan, pixel_length)
-        if pixels and pixel_length is not None:
-            edits += _shortened(source, scan, pixels)
+        stored = _pixel_range(scan, pixel_length)
+        if stored and pixel_length is not None and pixels is None:
+            edits += _shortened(source, scan, stored)
         method = element(METHOD_CODES, b"SQ", earlier + codes, explicit=container.explicit)
         edits += _inserted(source, scan, sorted([*insert, (METHOD_CODES, method)] if earlier or codes else insert))
-        edits.sort()
-        pieces = list(_apply(source, container.start, scan.end, edits, pixels))
-        return Rebuilt(pieces, pixels, outcomes, dropped)
+        edits.sort(key=itemgetter(0, 1))
+        pieces = list(_apply(source, container.start, scan.end, edits, stored))
+        return Rebuilt(pieces, stored, outcomes, dropped)
 
     def _remember(self, raw: bytes, noted: Element) -> Outcome:
         if len(self._memo) > _MEMO:
@@ -234,7 +239,7 @@ class Rebuilder:
         head = source.slice(noted.start, noted.value)
         return self._decided(head, noted._replace(end=noted.value))
 
-    def _private(self, source: Source, private: list[Element], edits: list[Edit], outcomes: list[Outcome]) -> None:
+    def _private(self, source: Source, private: list[Element], edits: list[_Top], outcomes: list[Outcome]) -> None:
         """Decide about private top-level elements, which depend on what reserves their block."""
         blocks: _Blocks = {}
         for noted in private:
@@ -395,6 +400,9 @@ class _Work:
             return None, action
         if action is Action.EMPTY:
             return b"", action
+        if action is Action.DERIVE:
+            # Value 1 of Image Type and Frame Type; the others stay
+            return b"DERIVED" + raw[len(raw.partition(b"\\")[0]) :].rstrip(b" ") if raw.strip(b" ") else raw, action
         if action is Action.UID:
             return self.rebuilder.pseudonymizer.uid(raw), action
         if action is Action.PSEUDONYM:
@@ -427,6 +435,9 @@ class _Work:
             new = self.items(noted, path, charset)
         # a sequence whose items could not be walked: nobody has looked into it
         elif action is Action.REMOVE or vr == b"SQ":
+            return None
+        elif self.rebuilder.table.masked and noted.vr in _BINARY and noted.end - noted.value > _PREVIEW:
+            # it may be a preview of what was masked
             return None
         elif action is Action.KEEP:
             new = None
@@ -475,7 +486,7 @@ def as_it_is(container: Container, scan: Scan) -> tuple[list[Piece], Range | Non
     return list(_apply(container.source, container.start, scan.end, (), pixels)), pixels
 
 
-def _apply(source: Source, start: int, end: int, edits: Iterable[Edit], pixels: Range | None) -> Iterator[Piece]:
+def _apply(source: Source, start: int, end: int, edits: Iterable[_Top], pixels: Range | None) -> Iterator[Piece]:
     """Yield the bytes of the source with edits made, long runs as ranges."""
     head, at = source.head, start
     # what is in memory and before the pixels is a slice and nothing else

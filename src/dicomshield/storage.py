@@ -12,9 +12,9 @@ from collections.abc import Iterable
 from enum import Enum
 from typing import Final
 
+from .encoding.pieces import Chunk, Later, Piece, Range, flattened
 from .encoding.source import Source
 from .errors import Quarantined, Reason
-from .rebuild import Piece, Range
 
 __all__ = ["Durability", "Outcome", "Storage"]
 
@@ -182,16 +182,28 @@ class Storage:
 
     def _fill(self, fd: int, source: Source, pieces: list[Piece]) -> None:
         batch: list[bytes] = []
-        for piece in pieces:
-            if isinstance(piece, bytes):
-                batch.append(piece)
-            elif source.fd is None:
-                batch.append(source.slice(piece.start, piece.end))
-            else:
-                _write(fd, b"".join(batch))
-                batch.clear()
-                _copy(source, fd, piece)
+        size, later = 0, []
+        for chunk in flattened(pieces):
+            if isinstance(chunk, Range) and source.fd is None:
+                chunk = source.slice(chunk.start, chunk.end)
+            if isinstance(chunk, bytes):
+                batch.append(chunk)
+                size += len(chunk)
+                if size < _BUFFER:
+                    continue
+            _write(fd, b"".join(batch))
+            batch.clear()
+            size = 0
+            if isinstance(chunk, Range):
+                _copy(source, fd, chunk)
+            elif isinstance(chunk, Later):
+                later.append((os.lseek(fd, 0, os.SEEK_CUR), chunk))
+                _write(fd, bytes(chunk.length))
+            elif isinstance(chunk, memoryview):
+                _write(fd, chunk)
         _write(fd, b"".join(batch))
+        for at, one in later:
+            os.pwrite(fd, one.value(), at)
         if not source.unchanged():
             raise Quarantined(Reason.CHANGED)
         if self._durability is Durability.FILE:
@@ -228,7 +240,7 @@ class _Scratch:
                 os.close(fd)
 
 
-def _write(fd: int, data: bytes) -> None:
+def _write(fd: int, data: bytes | memoryview) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]
@@ -272,24 +284,35 @@ def _compare(path: str, source: Source, pieces: list[Piece]) -> _There:
     A file that is a beginning of the new one was being written when the power went.
     """
     try:
-        with Source.open(path) as there:
-            at = 0
-            for piece in pieces:
-                length = len(piece) if isinstance(piece, bytes) else piece.end - piece.start
-                if there.size < at + length:
-                    head = _part(piece, source, 0, min(there.size - at, _SAMPLE))
-                    return _There.CUT_OFF if there.window(at, len(head)) == head else _There.OTHER
-                whole = isinstance(piece, bytes)
-                for start, stop in {(0, length if whole else min(length, _SAMPLE)), (max(0, length - _SAMPLE), length)}:
-                    if there.window(at + start, stop - start) != _part(piece, source, start, stop):
-                        return _There.OTHER
-                at += length
-            return _There.SAME if at == there.size else _There.OTHER
+        there = Source.open(path)
     except Quarantined:
         return _There.OTHER
+    with there:
+        at, later = 0, []
+        for chunk in flattened(pieces):
+            if isinstance(chunk, Later):
+                later.append((at, chunk))
+            length = _length(chunk)
+            if there.size < at + length:
+                head = _part(chunk, source, 0, min(there.size - at, _SAMPLE))
+                return _There.CUT_OFF if there.window(at, len(head)).startswith(head) else _There.OTHER
+            ends = {(0, min(length, _SAMPLE)), (max(0, length - _SAMPLE), length)}
+            for start, stop in ends if isinstance(chunk, Range) else {(0, length)}:
+                if not there.window(at + start, stop - start).startswith(_part(chunk, source, start, stop)):
+                    return _There.OTHER
+            at += length
+        same = at == there.size and all([there.window(place, one.length) == one.value() for place, one in later])
+        return _There.SAME if same else _There.OTHER
 
 
-def _part(piece: Piece, source: Source, start: int, stop: int) -> bytes:
-    if isinstance(piece, bytes):
-        return piece[start:stop]
-    return source.slice(piece.start + start, piece.start + stop)
+def _length(chunk: Chunk) -> int:
+    if isinstance(chunk, Range):
+        return chunk.end - chunk.start
+    return chunk.length if isinstance(chunk, Later) else len(chunk)
+
+
+def _part(chunk: Chunk, source: Source, start: int, stop: int) -> bytes:
+    """Return the bytes of a chunk that are known already."""
+    if isinstance(chunk, Range):
+        return source.slice(chunk.start + start, chunk.start + stop)
+    return b"" if isinstance(chunk, Later) else bytes(chunk[start:stop])

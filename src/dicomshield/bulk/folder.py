@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ..deidentifier import Deidentifier
+from ..encoding.pieces import Range
 from ..encoding.source import Source
 from ..errors import PolicyError, Quarantined, Reason
 from ..evidence.report import Report
-from ..rebuild import Range
 from ..storage import Storage
 from .inputs import find_files, refuse_nested
 

@@ -18,6 +18,9 @@ _VERBS: Final = {
     "plan": "Show what would be done with each attribute of FILE, and why.",
     "explain": "Say what the standard and the options ask for one attribute.",
     "verify": "Search OUTPUT for values of the patient of ORIGINAL.",
+    "preview": "Draw what would be masked in FILE, as a PNG.",
+    "mask": "Black out regions of pixels, and change nothing else.",
+    "import-ctp": "Turn a script for CTP's DicomPixelAnonymizer into masks of a policy.",
     "demo": "Build a small folder of real images with made-up patients, and de-identify it.",
     "dicomdir": "Write a DICOMDIR for a folder of released objects.",
 }
@@ -32,7 +35,7 @@ class _Verbs(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in _VERBS:
             return None
-        command: click.Command = import_module(f".{cmd_name}", __name__).command
+        command: click.Command = import_module(f".{cmd_name.replace('-', '_')}", __name__).command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002

@@ -6,7 +6,6 @@ import contextlib
 import csv
 import os
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,14 +14,16 @@ from typing import IO
 
 import click
 
-from ..bulk.folder import Done, Run
+from ..bulk.folder import Run
 from ..bulk.inputs import refuse_nested
 from ..deidentifier import Deidentifier
 from ..errors import PolicyError, Reason
 from ..identity.project import Project, private_file
 from ..identity.pseudonym import PatientList
+from ..pixels.region import Region
 from ..storage import Durability
 from .options import policy_options, profile_from, project_option
+from .progress import tracked
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -53,6 +54,7 @@ def command(
     out_folder: Path,
     options: tuple[str, ...],
     policy: Path | None,
+    regions: tuple[Region, ...],
     project: Path,
     workers: int,
     report: Path | None,
@@ -69,7 +71,7 @@ def command(
     What cannot be proved clean is held back with a reason. Running again completes what is missing and
     changes nothing else.
     """
-    profile = profile_from(options, policy)
+    profile = profile_from(options, policy, regions)
     if only_listed:
         profile = replace(profile, only_listed=True)
     if profile.only_listed and patients is None:
@@ -107,43 +109,13 @@ def _report_file(path: Path) -> Iterator[IO[str]]:
 def _follow(run: Run, lines: IO[str] | None) -> Counter[str]:
     """Show progress and count what became of the objects; reasons are counted under their names."""
     counts: Counter[str] = Counter()
-    for done in _with_progress(run):
+    for done in tracked(run, "de-identifying", run.count):
         counts[done.report.outcome] += 1
         if done.report.reason:
             counts[done.report.reason] += 1
         if lines:
             lines.write(done.line + "\n")
     return counts
-
-
-def _with_progress(run: Run) -> Iterator[Done]:
-    if not sys.stderr.isatty():
-        yield from _plain_progress(run)
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]:.0f}/s"),
-        TimeRemainingColumn(),
-    )  # fmt: skip
-    began = time.monotonic()
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task("de-identifying", total=run.count(), rate=0)
-        for number, done in enumerate(run, start=1):
-            progress.update(task, advance=1, rate=number / max(time.monotonic() - began, 1e-3))
-            yield done
-
-
-def _plain_progress(run: Run) -> Iterator[Done]:
-    """Print a line every ten seconds."""
-    began = said = time.monotonic()
-    for number, done in enumerate(run, start=1):
-        yield done
-        now = time.monotonic()
-        if now - said >= 10:
-            said = now
-            click.echo(f"{number} objects, {number / (now - began):.0f}/s", err=True)
 
 
 def _write_map(path: Path, pairs: dict[str, str]) -> None:
@@ -164,7 +136,7 @@ def _summarise(
     click.echo(
         f"{counts['released']} released, {counts['unchanged']} released before, {counts['quarantined']} held back"
     )
-    click.echo(f"safe to share by their headers: {out}")
+    click.echo(f"safe to share by their headers and masks: {out}")
     if counts["quarantined"]:
         click.echo("held back:")
         for reason in Reason:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import click
 
 from ..encoding.elements import tag_name
-from ..policy import parse_tag
 from ..profile import Profile
 from ..standard import tables
 
@@ -14,7 +13,7 @@ from ..standard import tables
 @click.argument("tag")
 def command(tag: str) -> None:
     """Say what the Basic Profile and each option do with TAG: a keyword, (0010,0020) or 00100020."""
-    number = parse_tag(tag)
+    number = tables.parse_tag(tag)
     found = tables.attribute(number)
     name = f"{found.keyword} {found.vr}" if found else "not defined in PS3.6"
     click.echo(f"({number >> 16:04X},{number & 0xFFFF:04X}) {name}")

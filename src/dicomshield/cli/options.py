@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
+from ..pixels.region import Region
 from ..profile import Option, Profile
 
-__all__ = ["policy_options", "profile_from", "project_option"]
+__all__ = ["policy_options", "profile_from", "project_option", "read_regions"]
 
 DEFAULT_PROJECT: Final = "dicomshield-project"
 
 
+def read_regions(_: click.Context, parameter: click.Parameter, texts: tuple[str, ...]) -> tuple[Region, ...]:
+    """Read ``x,y,w,h`` of a repeatable option."""
+    try:
+        return tuple(Region.parse(text) for text in texts)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param=parameter) from None
+
+
 def policy_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add ``--option`` and ``--policy``."""
+    """Add ``--option``, ``--policy`` and ``--mask``."""
+    function = click.option(
+        "--mask", "regions", multiple=True, callback=read_regions, metavar="X,Y,W,H",
+        help="Black out a rectangle of every image, repeatable: first column and row, width and height.",
+    )(function)  # fmt: skip
     function = click.option(
         "--policy", type=click.Path(path_type=Path), metavar="FILE", help="Policy in TOML; see docs/policy.md."
     )(function)
@@ -34,7 +48,7 @@ def project_option(function: Callable[..., Any]) -> Callable[..., Any]:
     )(function)  # fmt: skip
 
 
-def profile_from(options: tuple[str, ...], policy: Path | None) -> Profile:
+def profile_from(options: tuple[str, ...], policy: Path | None, regions: tuple[Region, ...]) -> Profile:
     """Build the profile that a command line asks for."""
     profile = Profile.from_toml(policy) if policy else Profile.basic()
-    return profile.with_options(Option.parse(name) for name in options)
+    return replace(profile.with_options(Option.parse(name) for name in options), regions=regions)

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from ..deidentifier import Deidentifier
+from ..pixels.region import Region
 from ..standard import tables
 from .options import policy_options, profile_from
 
@@ -15,13 +16,13 @@ from .options import policy_options, profile_from
 @click.command("plan", short_help="Show what would be done with each attribute of FILE.")
 @click.argument("file", type=click.Path(path_type=Path))
 @policy_options
-def command(file: Path, options: tuple[str, ...], policy: Path | None) -> None:
+def command(file: Path, options: tuple[str, ...], policy: Path | None, regions: tuple[Region, ...]) -> None:
     """List the attributes of FILE that would not be left as they are, what would be done, and why.
 
     Shows tags and keywords, never values. Private attributes go unless an option or the policy keeps them.
     """
     with tempfile.TemporaryDirectory() as project:
-        planned = list(Deidentifier(profile_from(options, policy), project=project).plan(file))
+        planned = list(Deidentifier(profile_from(options, policy, regions), project=project).plan(file))
     for path, decision in planned:
         names = [(row.keyword if (row := tables.attribute(tag)) else f"{tag:08X}") for tag in path]
         click.echo(f"{'.'.join(names):<56} {decision.action.value:<20} {decision.why}")

@@ -10,6 +10,7 @@ import click
 
 from ..deidentifier import Deidentifier
 from ..errors import PolicyError
+from ..pixels.region import Region
 from .options import policy_options, profile_from
 
 
@@ -17,7 +18,9 @@ from .options import policy_options, profile_from
 @click.argument("original", type=click.Path(path_type=Path))
 @click.argument("output", type=click.Path(path_type=Path))
 @policy_options
-def command(original: Path, output: Path, options: tuple[str, ...], policy: Path | None) -> None:
+def command(
+    original: Path, output: Path, options: tuple[str, ...], policy: Path | None, regions: tuple[Region, ...]
+) -> None:
     """Search every byte of OUTPUT outside pixel data for values that the profile takes out of ORIGINAL.
 
     Exit status 0 if nothing is found, 3 if something is.
@@ -26,7 +29,7 @@ def command(original: Path, output: Path, options: tuple[str, ...], policy: Path
         if path.is_dir():
             raise PolicyError("verify compares two files, not folders")
     with tempfile.TemporaryDirectory() as project:
-        findings = Deidentifier(profile_from(options, policy), project=project).verify(original, output)
+        findings = Deidentifier(profile_from(options, policy, regions), project=project).verify(original, output)
     for kind, spellings in findings:
         click.echo(f"found: {kind}, {spellings} spellings")
     if findings:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import warnings
 import zlib
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from ..errors import Quarantined, Reason
@@ -38,12 +39,15 @@ class Container(NamedTuple):
         Whether elements carry their VR; always little endian.
     transfer_syntax : str
         UID that describes the data set as it will be released.
+    meta : mapping
+        tag -> value as encoded, of the File Meta Information.
     """
 
     source: Source
     start: int
     explicit: bool
     transfer_syntax: str
+    meta: Mapping[int, bytes]
 
     @property
     def deflated(self) -> bool:
@@ -61,16 +65,16 @@ def unpack(source: Source) -> Container:
     """
     head = source.head
     start = 0
-    meta: dict[int, str] = {}
+    meta: dict[int, bytes] = {}
     if head[128:132] == b"DICM":
         start, meta = _file_meta(source)
     elif head[:8] == b"\2\0\0\0UL\4\0":
         raise Quarantined(Reason.MALFORMED, "File Meta Information without preamble")
-    if meta.get(0x0002) == MEDIA_STORAGE_DIRECTORY:
+    media_class, syntax = (meta.get(tag, b"").decode("latin-1").strip(" \0") for tag in (0x00020002, 0x00020010))
+    if media_class == MEDIA_STORAGE_DIRECTORY:
         raise Quarantined(Reason.DICOMDIR)
-    syntax = meta.get(0x0010, "")
     if syntax in DEFLATED:
-        return Container(_inflate(source, start), 0, True, syntax)
+        return Container(_inflate(source, start), 0, True, syntax, meta)
     if syntax == _BIG_ENDIAN:
         raise Quarantined(Reason.MALFORMED, "Explicit VR Big Endian")
     explicit = _looks_encoded(source.window(start, 8), start == 0 and not syntax)
@@ -80,12 +84,12 @@ def unpack(source: Source) -> Container:
         raise Quarantined(Reason.TRANSFER_SYNTAX)
     elif not explicit:
         raise Quarantined(Reason.MALFORMED, "an implicit VR data set under a transfer syntax with explicit VR")
-    return Container(source, start, explicit, syntax)
+    return Container(source, start, explicit, syntax, meta)
 
 
-def _file_meta(source: Source) -> tuple[int, dict[int, str]]:
+def _file_meta(source: Source) -> tuple[int, dict[int, bytes]]:
     """Read group 0002; its group length is often wrong, so it ends where the group does."""
-    at, values = 132, {}
+    at, values = 132, dict[int, bytes]()
     data, known = source.head, len(source.head)
     while (head := data[at : at + 12] if at + 12 <= known else source.window(at, 12))[:2] == b"\2\0":
         if len(head) < 8:
@@ -99,9 +103,8 @@ def _file_meta(source: Source) -> tuple[int, dict[int, str]]:
             raise Quarantined(Reason.MALFORMED, "File Meta Information is not in Explicit VR Little Endian")
         if value + length > source.size:
             raise Quarantined(Reason.TRUNCATED, "inside the File Meta Information")
-        if vr == b"UI":
-            text = source.slice(value, value + length).decode("latin-1")
-            values[int.from_bytes(head[2:4], "little")] = text.strip(" \0")
+        if vr in SHORT_VRS:
+            values[0x00020000 | int.from_bytes(head[2:4], "little")] = source.slice(value, value + length)
         at = value + length
     return at, values
 

@@ -99,6 +99,25 @@ class Source:
             length -= len(piece)
         return b"".join(pieces)
 
+    def read_into(self, buffer: memoryview, start: int) -> None:
+        """Fill a buffer with the bytes from ``start`` on.
+
+        Raises
+        ------
+        Quarantined
+            TRUNCATED if the object ends before, UNREADABLE if the disk fails.
+        """
+        if self.fd is None:
+            buffer[:] = self.slice(start, start + len(buffer))
+        while self.fd is not None and buffer:
+            try:
+                done = os.preadv(self.fd, [buffer], start)
+            except OSError as error:
+                raise Quarantined(Reason.UNREADABLE, f"read failed: {error.strerror}") from None
+            if not done:
+                raise Quarantined(Reason.TRUNCATED, f"{len(buffer)} bytes are missing")
+            buffer, start = buffer[done:], start + done
+
     def unchanged(self) -> bool:
         """Tell whether the file still has the size and modification time it was opened with."""
         if self.fd is None:

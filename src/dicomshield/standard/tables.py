@@ -11,6 +11,8 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from ..errors import PolicyError, did_you_mean, shown
+
 __all__ = [
     "EDITION",
     "Attribute",
@@ -23,6 +25,7 @@ __all__ = [
     "last_attributes",
     "method_codes",
     "nested_types",
+    "parse_tag",
     "registered_uids",
     "safe_private",
     "sop_classes",
@@ -169,3 +172,20 @@ def safe_private() -> Mapping[tuple[int, str, int], str]:
 def registered_uids() -> Mapping[str, str]:
     """Return UID -> kind of every UID that PS3.6 Annex A registers."""
     return dict(_lines("registered_uids.csv"))
+
+
+def parse_tag(text: str) -> int:
+    """Read a keyword, ``(gggg,eeee)``, ``gggg,eeee`` or ``ggggeeee``.
+
+    Raises
+    ------
+    PolicyError
+        If PS3.6 has no such keyword, with the keywords that come close.
+    """
+    digits = text.strip().strip("()").replace(",", "").replace(" ", "")
+    if len(digits) == 8 and all(digit in "0123456789abcdefABCDEF" for digit in digits):
+        return int(digits, 16)
+    known = keywords()
+    if text not in known:
+        raise PolicyError(f"PS3.6 has no keyword {shown(text)}" + did_you_mean(text, known))
+    return known[text]

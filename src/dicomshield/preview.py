@@ -1,0 +1,101 @@
+"""Pictures of an object's frames, with what its policy blacks out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from .deidentifier import masks_of, opened, pixel_element
+from .encoding.source import Source
+from .errors import PolicyError, Quarantined, Reason
+from .pixels.decode import Frames
+from .pixels.encapsulated import editor
+from .pixels.layout import Layout, palette
+from .pixels.picture import outlined, picture, sheet
+from .pixels.region import compiled
+from .profile import Profile
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL.Image import Image
+
+__all__ = ["Preview", "preview"]
+
+_SHOWN: Final = 9
+
+
+class Preview(NamedTuple):
+    """A picture of frames side by side.
+
+    Attributes
+    ----------
+    image : Image
+    frames : list of int
+        Which, 0-based, from left to right and from the top down.
+    what : str
+        By which rules they are masked.
+    """
+
+    image: Image
+    frames: list[int]
+    what: str
+
+
+def preview(source: Source, profile: Profile, *, frames: Sequence[int] | None = None, masked: bool = False) -> Preview:
+    """Draw frames of an object.
+
+    Parameters
+    ----------
+    source : Source
+    profile : Profile
+        Its masks and regions are drawn.
+    frames : sequence of int, optional
+        0-based; up to nine across the image if not given.
+    masked : bool
+        Draw the frames as they would be released, instead of the borders of the masks.
+
+    Raises
+    ------
+    Quarantined
+        If the object or its pixels cannot be read.
+    PolicyError
+        If there is no such frame.
+    """
+    container, scan, header = opened(source, profile.scanner, profile.facts)
+    element = pixel_element(scan)
+    if element is None:
+        raise Quarantined(Reason.INCOMPLETE, "there are no pixels to show")
+    layout = Layout.of(header)
+    stored = Frames(container.source, element, layout, container.transfer_syntax)
+    wanted = list(frames) if frames is not None else _spread(len(stored))
+    if not all(0 <= number < len(stored) for number in wanted):
+        raise PolicyError(f"the object has {len(stored)} frames")
+    what, shapes = masks_of(profile, header)
+    plans = compiled(shapes, layout.rows, layout.columns, layout.frames)
+    edit = editor(stored.syntax, layout) if masked else None
+    colours = _colours(layout, header) if layout.photometric == "PALETTE COLOR" else None
+    pictures = []
+    for number in wanted:
+        boxes = next(plan.boxes for plan in plans if plan.first <= number < plan.last)
+        data = stored.data(number)
+        before = stored.decode(data)
+        after = stored.decode(edit(data, boxes)) if edit and boxes else before
+        shown = picture(after, layout, (before.min(), before.max()), colours)
+        pictures.append(shown if masked else outlined(shown, boxes))
+    return Preview(sheet(pictures), wanted, f"masked by {what}" if what else "no mask")
+
+
+def _spread(number: int) -> list[int]:
+    """Return up to nine frames from the first to the last."""
+    step = max(1.0, (number - 1) / (_SHOWN - 1))
+    return sorted({min(number - 1, round(at * step)) for at in range(min(number, _SHOWN))})
+
+
+def _colours(layout: Layout, header: Mapping[int, bytes]) -> tuple[int, NDArray[np.uint8]]:
+    """Return the stored value of the first colour of the palette, and all of them in 8 bits."""
+    import numpy as np
+
+    first, entries = palette(layout, header)
+    colours = np.array(entries)
+    return first, (colours >> (8 if colours.max() > 255 else 0)).astype(np.uint8)
