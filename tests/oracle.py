@@ -37,7 +37,7 @@ _NATIVE = ("", *(f"1.2.840.10008.1.2{end}" for end in ("", ".1", ".1.99", ".2"))
 LOSSY_JPEG = (f"{_4}50", f"{_4}51")
 _Pixels = NDArray[np.generic]
 _Mask = NDArray[np.bool_]
-_RING = 2
+_RING = 1
 """Pixels on either side of a mask that smoothing of subsampled chrominance mixes."""
 
 

@@ -132,11 +132,12 @@ def fill(folder: Path) -> None:
 # Killed
 
 
-def test_killed_at_any_moment(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mask", [(), ("--mask", "2,2,100,20")], ids=["headers", "masks"])
+def test_killed_at_any_moment(tmp_path: Path, mask: tuple[str, ...]) -> None:
     """A kill -9 at any moment leaves whole outputs, no temporary files and no processes; running again ends the job."""
     written(tmp_path / "in", *(ct(number, rows=128, columns=128) for number in range(1, 151)))
     (tmp_path / "in" / "zzz.txt").write_text("remember the milk")
-    project = ("--project", tmp_path / "project", "--workers", "2")
+    project: tuple[str | Path, ...] = ("--project", tmp_path / "project", "--workers", "2", *mask)
     began = time.monotonic()
     assert cli("deidentify", tmp_path / "in", tmp_path / "undisturbed", *project).returncode == 3
     whole_run = time.monotonic() - began
@@ -335,11 +336,11 @@ def test_system_without_proc(tmp_path: Path, workers: str) -> None:
 # Full disks
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
-def test_full_output(tmp_path: Path, tmpfs: Path, workers: str) -> None:
+@pytest.mark.parametrize(("workers", "mask"), [("1", ()), ("2", ()), ("2", ("--mask", "2,2,100,20"))])
+def test_full_output(tmp_path: Path, tmpfs: Path, workers: str, mask: tuple[str, ...]) -> None:
     """When the disk of OUT is full, the rest is held back as DISK, what is there is whole, and space heals it."""
     written(tmp_path / "in", *(ct(number, rows=256, columns=256) for number in range(1, 21)))
-    project = ("--project", tmp_path / "project", "--workers", workers)
+    project: tuple[str | Path, ...] = ("--project", tmp_path / "project", "--workers", workers, *mask)
     assert cli("deidentify", tmp_path / "in", tmp_path / "undisturbed", *project).returncode == 0
     expected = files(tmp_path / "undisturbed")
     done = cli("deidentify", tmp_path / "in", tmpfs / "out", *project)

@@ -186,8 +186,13 @@ def _codec(syntax: str) -> _Codec:
 def _native(library: str, function: str, *arguments: object, **options: object) -> Any:
     """Call a codec; whatever it raises, the frame is refused."""
     try:
-        return getattr(import_module(library), function)(*arguments, **options)
+        codec = getattr(import_module(library), function)
     except (ImportError, AttributeError):
+        raise Quarantined(Reason.CODEC) from None
+    try:
+        return codec(*arguments, **options)
+    except ImportError:
+        # parts of a library are loaded when they are called
         raise Quarantined(Reason.CODEC) from None
     except Exception:
         raise _broken() from None
@@ -216,7 +221,7 @@ def _stored(values: NDArray[Any], stream: _Stream, codec: _Codec, layout: Layout
     return stored << unused >> unused if unused else stored
 
 
-def _fill(stream: _Stream, codec: _Codec, layout: Layout) -> NDArray[Any]:
+def _fill(stream: _Stream, codec: _Codec, layout: Layout) -> list[int]:
     """Return black in the values of the codestream.
 
     Where it has too few bits for what Bits Stored calls black, this is the darkest value that it can hold.
@@ -233,7 +238,7 @@ def _fill(stream: _Stream, codec: _Codec, layout: Layout) -> NDArray[Any]:
         if shown[best] != black and not layout.photometric.startswith("MONOCHROME"):
             raise _refused("a compressed frame has too few bits for black")
         fill.append(held[best])
-    return np.array(fill)
+    return fill
 
 
 # JPEG (ITU-T T.81) and JPEG-LS (ITU-T T.87)

@@ -4,10 +4,26 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
-__all__ = ["fast"]
+__all__ = ["fast", "machine_code"]
+
+
+@functools.cache
+def machine_code(function: Callable[..., Any]) -> Callable[..., Any] | None:
+    """Compile a function on its first call, once for each machine; ``None`` if numba is not installed."""
+    try:
+        import numba
+    except ImportError:
+        return None
+    try:
+        compiled: Callable[..., Any] = numba.njit(cache=True, nogil=True)(function)
+    except RuntimeError:
+        # no folder to cache in
+        compiled = numba.njit(nogil=True)(function)
+    return compiled
 
 
 def fast(function: Callable[..., int]) -> Callable[..., int]:
@@ -18,25 +34,12 @@ def fast(function: Callable[..., int]) -> Callable[..., int]:
     whose items are plain numbers.
     """
 
-    @functools.cache
-    def compiled() -> Callable[..., int]:
-        try:
-            import numba
-        except ImportError:
-            return interpreted
-        try:
-            machine: Callable[..., int] = numba.njit(cache=True, nogil=True)(function)
-        except RuntimeError:
-            # no folder to cache in
-            machine = numba.njit(nogil=True)(function)
-        return machine
-
     def interpreted(*arguments: object) -> int:
         return function(*[one.data if isinstance(one, np.ndarray) else one for one in arguments])
 
     @functools.wraps(function)
     def either(*arguments: object) -> int:
-        return compiled()(*arguments)
+        return (machine_code(function) or interpreted)(*arguments)
 
     either.interpreted = interpreted  # type: ignore[attr-defined]
     return either

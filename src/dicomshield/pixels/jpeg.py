@@ -37,6 +37,8 @@ _SOF0, _SOF1, _DHT, _SOS, _DQT, _DRI = 0xC0, 0xC1, 0xC4, 0xDA, 0xDB, 0xDD
 _APP0, _APP14, _APP15, _COM = 0xE0, 0xEE, 0xEF, 0xFE
 _MARKER: Final = re.compile(rb"\xff+([^\0\xff])")
 _AFTER_SCAN: Final = re.compile(rb"\xff[^\0\xd0-\xd7\xff]")
+_MOST: Final = 1 << 24
+"""Blocks of a scan, a gigapixel; masked ones cost half as much memory as their pixels."""
 _UNKNOWN: Final = {
     **dict.fromkeys((0xC2, 0xCA), "progressive, masked only after conversion"),
     **dict.fromkeys((0xC3, 0xCB), "lossless coding under the transfer syntax of another"),
@@ -70,7 +72,8 @@ def mask_frame(frame: bytes, boxes: Boxes, layout: Layout) -> bytes:
     Raises
     ------
     Quarantined
-        PIXELS if the frame is broken, of another kind, not of this layout, or if black cannot be coded.
+        PIXELS if the frame is broken, of another kind, not of this layout, or if black cannot be coded; TOO_LARGE if
+        it has more than a gigapixel.
     """
     rewrite = _Rewrite(boxes, layout)
     for marker, payload, coded in _segments(frame):
@@ -485,7 +488,7 @@ def _masked_scan(
     Raises
     ------
     Quarantined
-        PIXELS if they are broken.
+        PIXELS if they are broken, TOO_LARGE if they are too many.
     """
     rows, columns = header.mcus
     blocks = [at for at, slot in enumerate(slots) for _ in range(slot.component.across * slot.component.down)]
@@ -495,6 +498,8 @@ def _masked_scan(
     # before memory is taken for what cannot be there: a block has two codes
     if len(blocks) > 10 or total > 4 * coded.size:
         raise _refused("more blocks than an MCU or the entropy-coded data can hold")
+    if total > _MOST:
+        raise Quarantined(Reason.TOO_LARGE, "JPEG: a frame of more than a gigapixel")
     words, ends = _words(coded, interval or rows * columns, rows * columns)
     edits = np.empty(4 * (total + ends.size), np.int64)
     number = _checked(
@@ -534,6 +539,7 @@ def _words(coded: NDArray[np.uint8], interval: int, mcus: int) -> tuple[NDArray[
     data = np.empty((coded.size + 8) & -4, np.uint8)
     size = _checked(_unstuffed(coded, data, ends))
     data = data[: (size + 8) & -4]
+    # looked at, though never taken
     data[size:] = 0
     return data.view(">u4").astype(np.int64), ends
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -125,39 +127,42 @@ class Polygon:
             raise ValueError("a polygon needs three corners or more, each (row, column)")
 
     def _draw(self, canvas: NDArray[np.bool_]) -> None:
-        """Set every pixel whose square the polygon touches.
+        """Set every pixel whose square the polygon touches: its edges, and what lies between them by the even-odd rule.
 
-        In each row of pixels the edges are followed from the row's upper to its lower border: between them the
-        polygon covers whatever lies between crossings, by the even-odd rule at any height, and the edges themselves.
+        Between two heights where no corner and no border of a row lies, edges keep their order.
         """
-        rows = canvas.shape[0]
-        corners = list(self.vertices)
-        edges = [(a, b) if a[0] <= b[0] else (b, a) for a, b in zip(corners, [*corners[1:], corners[0]], strict=True)]
-        heights = {row for row, _ in corners}
-        first = max(0, int(min(heights)))
-        last = min(rows, int(max(heights)) + 1)
-        for row in range(first, last):
-            for (top, at_top), (bottom, at_bottom) in edges:
-                if top < row + 1 and bottom >= row:
-                    # the piece of this edge inside the row of pixels
-                    ends = []
-                    for height in (max(top, row), min(bottom, row + 1)):
-                        part = (height - top) / (bottom - top) if bottom > top else 0.0
-                        ends.append(at_top + part * (at_bottom - at_top))
-                    if bottom == top:
-                        ends = [at_top, at_bottom]
-                    _fill(canvas, row, min(ends), max(ends))
-            # between two heights where no corner lies, the crossings keep their order
-            levels = sorted({float(row), row + 1.0, *(height for height in heights if row < height < row + 1)})
-            for low, high in pairwise(levels):
-                middle = (low + high) / 2
-                crossings = sorted(
-                    at_top + (middle - top) / (bottom - top) * (at_bottom - at_top)
-                    for (top, at_top), (bottom, at_bottom) in edges
-                    if top <= middle < bottom
-                )
-                for left, right in zip(crossings[::2], crossings[1::2], strict=False):
-                    _fill(canvas, row, left, right)
+        import numpy as np
+
+        rows, columns = canvas.shape
+        ends = np.array([self.vertices, (*self.vertices[1:], self.vertices[0])], np.float64)
+        order = np.argsort(ends[:, :, 0], axis=0)[:, :, None]
+        (top, left), (bottom, right) = np.take_along_axis(ends, order, axis=0).transpose(0, 2, 1)
+        slope = np.divide(right - left, bottom - top, out=np.zeros_like(top), where=bottom > top)
+        marks = np.zeros((rows, columns + 1), np.int32)
+
+        def mark(row: NDArray[np.int64], begin: NDArray[np.float64], end: NDArray[np.float64]) -> None:
+            seen = (end >= 0) & (begin < columns)
+            row, begin, end = row[seen], np.clip(begin[seen], 0, None), np.clip(end[seen], None, columns - 1)
+            np.add.at(marks, (row, begin.astype(np.int64)), 1)
+            np.add.at(marks, (row, end.astype(np.int64) + 1), -1)
+
+        for edge in range(len(top)):
+            row = np.arange(max(0, math.floor(top[edge])), min(rows, math.floor(bottom[edge]) + 1))
+            at = [
+                left[edge] + slope[edge] * (np.clip(row + more, top[edge], bottom[edge]) - top[edge]) for more in (0, 1)
+            ]
+            if top[edge] == bottom[edge]:
+                at = [np.full(len(row), left[edge]), np.full(len(row), right[edge])]
+            mark(row, np.minimum(*at), np.maximum(*at))
+        heights = ends[0, :, 0]
+        levels = np.unique([*range(rows + 1), *heights[(heights > 0) & (heights < rows)]])
+        middle = ((levels[:-1] + levels[1:]) / 2)[:, None]
+        crossings = np.where((top <= middle) & (middle < bottom), left + slope * (middle - top), np.nan)
+        crossings.sort(axis=1)
+        for pair in range(0, len(top) - 1, 2):
+            whole = ~np.isnan(crossings[:, pair + 1])
+            mark(middle[whole, 0].astype(np.int64), crossings[whole, pair], crossings[whole, pair + 1])
+        canvas |= np.cumsum(marks[:, :-1], axis=1) > 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,7 +172,7 @@ class Bitmap:
     Attributes
     ----------
     pixels : ndarray of bool, shape (rows, columns)
-        ``True`` where the frame is to be blacked out; must be as large as the frame.
+        ``True`` where the frame is to be blacked out; must be as large as the frame. Copied.
     frames : (int, int), optional
         As for `Region`.
     """
@@ -179,6 +184,10 @@ class Bitmap:
         _check_frames(self.frames)
         if self.pixels.ndim != 2 or self.pixels.dtype != bool:
             raise ValueError("a bitmap is an array of bool of shape (rows, columns)")
+        # what was compiled once holds as long as this does
+        own = self.pixels.copy()
+        own.flags.writeable = False
+        object.__setattr__(self, "pixels", own)
 
     def __repr__(self) -> str:
         # numpy leaves most of an array out, and the digest of a profile is made of this
@@ -228,7 +237,7 @@ class Plan(NamedTuple):
     boxes: Boxes
 
 
-def compiled(shapes: Iterable[Shape], rows: int, columns: int, frames: int) -> list[Plan]:
+def compiled(shapes: Iterable[Shape], rows: int, columns: int, frames: int) -> tuple[Plan, ...]:
     """Turn shapes into disjoint boxes, for each run of frames that share them.
 
     Parameters
@@ -239,7 +248,7 @@ def compiled(shapes: Iterable[Shape], rows: int, columns: int, frames: int) -> l
 
     Returns
     -------
-    list of Plan
+    tuple of Plan
         Covers every frame once, in order; frames without a mask have no boxes.
 
     Raises
@@ -247,7 +256,11 @@ def compiled(shapes: Iterable[Shape], rows: int, columns: int, frames: int) -> l
     ValueError
         If a bitmap is not as large as the frame.
     """
-    shapes = list(shapes)
+    return _compiled(tuple(shapes), rows, columns, frames)
+
+
+@lru_cache(maxsize=64)
+def _compiled(shapes: tuple[Shape, ...], rows: int, columns: int, frames: int) -> tuple[Plan, ...]:
     cuts = {0, frames}
     for shape in shapes:
         cuts |= {min(at, frames) for at in shape.frames or ()}
@@ -260,7 +273,7 @@ def compiled(shapes: Iterable[Shape], rows: int, columns: int, frames: int) -> l
             plans[-1] = plans[-1]._replace(last=last)
         else:
             plans.append(Plan(first, last, boxes))
-    return plans
+    return tuple(plans)
 
 
 def _boxes(shapes: Sequence[Shape], rows: int, columns: int) -> Boxes:
@@ -312,12 +325,6 @@ def _stacked(bands: Iterable[tuple[int, int, tuple[tuple[int, int], ...]]]) -> B
         else:
             joined.append((top, bottom, spans))
     return tuple(Box(top, bottom, left, right) for top, bottom, spans in joined for left, right in spans)
-
-
-def _fill(canvas: NDArray[np.bool_], row: int, left: float, right: float) -> None:
-    columns = canvas.shape[1]
-    if right >= 0 and left < columns:
-        canvas[row, max(0, int(left)) : min(columns, int(right) + 1)] = True
 
 
 def _inside(at: int, size: int) -> int:
