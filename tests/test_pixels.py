@@ -10,6 +10,7 @@ import zlib
 from io import BytesIO
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
@@ -18,6 +19,7 @@ from factories import NAME, ct, encoded, raw, raw_item
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 from pydicom.pixels.utils import pixel_array
 from pydicom.sequence import Sequence
@@ -255,22 +257,23 @@ def frames_file(
     table: list[int] | None = None,
     syntax: str = ENCAPSULATED_NATIVE,
     extra: bytes = b"",
-    rows: int = 4,
 ) -> bytes:
     """Return an object whose frames are divided into these fragments; ``table`` is the Basic Offset Table."""
-    ds = image(kind="u1", shape=(len(frames), rows, 8))
+    return with_frames(image(kind="u1", shape=(len(frames), 4, 8)), frames, syntax, table=table, extra=extra)
+
+
+def with_frames(
+    ds: Dataset, frames: list[list[bytes]], syntax: str, *, table: list[int] | None = None, extra: bytes = b""
+) -> bytes:
+    """Return an object with these frames as its pixel data."""
     del ds.PixelData
     ds.file_meta = pydicom.dataset.FileMetaDataset()
-    known = syntax not in (ENCAPSULATED_NATIVE, DEFLATED_FRAMES)
-    ds.file_meta.TransferSyntaxUID = pydicom.uid.UID(syntax if known else ENCAPSULATED_NATIVE)
+    # pydicom writes none that it does not know
+    written = MPEG4HP41 if len(syntax) > 22 else ENCAPSULATED_NATIVE
+    ds.file_meta.TransferSyntaxUID = pydicom.uid.UID(written)
     out = BytesIO()
     pydicom.dcmwrite(out, ds, enforce_file_format=True, implicit_vr=False, little_endian=True)
-    # pydicom writes none that it does not know
-    head = (
-        out.getvalue()
-        if known
-        else out.getvalue().replace(ENCAPSULATED_NATIVE.encode(), syntax.encode().ljust(22, b"\0"))
-    )
+    head = out.getvalue().replace(written.encode(), syntax.encode().ljust(len(written), b"\0"))
     items = raw_item(struct.pack(f"<{len(table or [])}I", *(table or [])))
     items += b"".join(raw_item(fragment) for frame in frames for fragment in frame)
     return head + extra + raw(0x7FE00010, "OB", items, undefined=True)
@@ -401,6 +404,27 @@ def test_deflated_frames(project: Project, content: bytes) -> None:
         assert held.value.reason is Reason.PIXELS
 
 
+def test_recompressed_jpeg_loses_its_metadata(project: Project) -> None:
+    """A comment lies compressed in JPEG XL JPEG Recompression; it goes with a mask and without one."""
+    imagecodecs: Any = pytest.importorskip("imagecodecs")
+    picture = np.random.default_rng(1).integers(0, 255, (32, 32), np.uint8)
+    jpeg = imagecodecs.jpeg8_encode(picture, level=90)
+    comment = b"\xff\xfe" + (len(NAME) + 2).to_bytes(2, "big") + NAME.encode()
+    frame = imagecodecs.jpegxl_encode_jpeg(jpeg[:2] + comment + jpeg[2:])
+    syntax = "1.2.840.10008.1.2.4.111"
+    ds = image(kind="u1", shape=(1, 32, 32))
+    data = with_frames(ds, [[frame + b"\0" * (len(frame) & 1)]], syntax)
+    before = imagecodecs.jpeg8_decode(jpeg)
+    for regions in ((), (Region(0, 0, 8, 32),)):
+        shield = Deidentifier(Profile(regions=regions), project=project)
+        (after,) = fragments(shield.bytes(data).data)[1]
+        rebuilt = imagecodecs.jpegxl_decode_jpeg(after)
+        assert NAME.encode() not in rebuilt
+        now = imagecodecs.jpeg8_decode(rebuilt)
+        assert np.array_equal(now[8:], before[8:])
+        assert np.array_equal(now[:8], before[:8] * (not regions))
+
+
 def test_video_is_held_back(project: Project) -> None:
     """It cannot be masked without loss; without a mask the policy may vouch for it."""
     data = frames_file([[b"\0\0\0\1" * 9]], syntax=MPEG4HP41)
@@ -432,6 +456,29 @@ def test_the_header_tells_of_the_mask(project: Project) -> None:
     assert none.ImageType[0] == "ORIGINAL"
     assert none.BurnedInAnnotation == "YES"
     assert none.SmallestImagePixelValue == 1
+
+
+def bundled(name: str) -> bytes:
+    path = get_testdata_file(name, download=False)
+    assert isinstance(path, str)
+    return Path(path).read_bytes()
+
+
+def test_a_reversible_transform_is_named(project: Project) -> None:
+    """Every frame of YBR_ICT was encoded again with the reversible transform, so it is YBR_RCT now (PS3.5 8.2.4)."""
+    data = bundled("examples_jpeg2k.dcm").replace(b"YBR_RCT", b"YBR_ICT")
+    assert masked(project, data, TOP).PhotometricInterpretation == "YBR_RCT"
+    assert masked(project, data, trust_pixels=True).PhotometricInterpretation == "YBR_ICT"
+
+
+def test_lossy_compression_is_never_forgotten(project: Project) -> None:
+    """What is lossy by its transfer syntax says so after masking, whatever it said before (PS3.3 C.7.6.1.1.5)."""
+    data = bundled("SC_rgb_jpeg_dcmtk.dcm")
+    ds = pydicom.dcmread(BytesIO(data))
+    ds.LossyImageCompression = "00"
+    out = BytesIO()
+    ds.save_as(out)
+    assert masked(project, out.getvalue(), TOP).LossyImageCompression == "01"
 
 
 def test_frame_types_are_derived_too(project: Project) -> None:

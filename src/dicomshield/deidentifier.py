@@ -36,6 +36,7 @@ from .profile import (
     FACTS,
     LISTED_REFERENCES,
     LOSSY,
+    PHOTOMETRIC,
     Action,
     ActionTable,
     Decision,
@@ -240,7 +241,8 @@ class Deidentifier:
         self._accept(header, sop_class, report)
         pixels = self._pixels(container, scan, header, report)
         patient = self._patient(header)
-        done = self._markers(container, pixels)
+        marks = _pixel_marks(self.profile, container.transfer_syntax, header, pixels)
+        done = self._markers(container.explicit, marks)
         rebuilder = self._rebuilder(header, patient, container.explicit, done.pixels)
         rebuilt = rebuilder.rebuild(
             container, scan, insert=done.elements, codes=done.codes, pixel_length=_pixel_length(scan, header),
@@ -364,19 +366,14 @@ class Deidentifier:
             raise Quarantined(Reason.INCOMPLETE, f"no valid {tag_name(tag)} would be left")
         return text
 
-    def _markers(self, container: Container, pixels: Masking) -> _Markers:
-        """Return what the output says was done (PS3.15 E.1.1, E.2, E.3.1, E.3.6)."""
-        lossy = container.transfer_syntax in _LOSSY_SYNTAXES
-        key = container.explicit, pixels.touched > 0, pixels.complete, lossy
-        if key not in self._known_markers:
-            explicit, touched, complete, _ = key
-            self._known_markers[key] = _markers_of(
-                self.profile, explicit=explicit, masked=touched, complete=complete, lossy=lossy
-            )
-        return self._known_markers[key]
+    def _markers(self, explicit: bool, marks: _Marks | None) -> _Markers:
+        """Return what the output says was done."""
+        if (explicit, marks) not in self._known_markers:
+            self._known_markers[explicit, marks] = _markers_of(self.profile, explicit, marks)
+        return self._known_markers[explicit, marks]
 
     @cached_property
-    def _known_markers(self) -> dict[tuple[bool, bool, bool, bool], _Markers]:
+    def _known_markers(self) -> dict[tuple[bool, _Marks | None], _Markers]:
         return {}
 
     def __getstate__(self) -> dict[str, object]:
@@ -422,6 +419,10 @@ def opened(source: Source, scanner: Callable[..., Scanner], facts: frozenset[int
     return Opened(container, scan, header)
 
 
+_Marks = tuple[tuple[int, bytes, bytes], ...]
+"""Tag, VR and value of attributes that tell of masked pixels."""
+
+
 class _Markers(NamedTuple):
     """What an output says was done.
 
@@ -440,12 +441,33 @@ _OVERLAY_BIT: Final = 0x60000102
 _IS_UID: Final = re.compile(r"[0-9][0-9.]{0,63}")
 
 
-_LOSSY_SYNTAXES: Final = frozenset(f"1.2.840.10008.1.2.4.{end}" for end in (50, 51, 81))
+_JPEG: Final = "1.2.840.10008.1.2.4."
+_LOSSY_SYNTAXES: Final = frozenset(f"{_JPEG}{end}" for end in (50, 51, 81))
 """JPEG Baseline and Extended, JPEG-LS Near-Lossless: lossy whatever the object says of itself."""
+_JPEG_2000: Final = frozenset(f"{_JPEG}{end}" for end in (90, 91, 201, 202, 203))
 
 
-def _markers_of(profile: Profile, *, explicit: bool, masked: bool, complete: bool, lossy: bool) -> _Markers:
-    claimed = {option.name for option in profile.options} | ({"CLEAN_PIXEL_DATA"} if complete else set())
+def _pixel_marks(profile: Profile, syntax: str, header: _Header, pixels: Masking) -> _Marks | None:
+    """Return what an object says of its masked pixels (PS3.15 E.3.1, PS3.3 C.7.6.1.1.5); ``None`` if none are."""
+    if not pixels.touched:
+        return None
+    marks = []
+    if pixels.complete and syntax in _JPEG_2000 and _text(header.get(PHOTOMETRIC, b"")) == "YBR_ICT":
+        # every frame was encoded again, reversibly: PS3.5 8.2.4
+        marks.append((PHOTOMETRIC, b"CS", b"YBR_RCT"))
+    if pixels.complete and profile.conforms:
+        marks.append((BURNED_IN_ANNOTATION, b"CS", b"NO"))
+    if syntax in _LOSSY_SYNTAXES:
+        marks.append((LOSSY, b"CS", b"01"))
+    return tuple(marks)
+
+
+def _markers_of(profile: Profile, explicit: bool, marks: _Marks | None) -> _Markers:
+    """Build what an output says was done (PS3.15 E.1.1, E.2, E.3.1, E.3.6)."""
+    pixels = frozenset(tag for tag, _, _ in marks) if marks is not None else None
+    claimed = {option.name for option in profile.options}
+    if pixels and BURNED_IN_ANNOTATION in pixels:
+        claimed.add("CLEAN_PIXEL_DATA")
     names = ["BASIC_PROFILE", *sorted(claimed)] if profile.conforms else []
     codes = [tables.method_codes()[name] for name in names]
     items = b"".join(
@@ -464,13 +486,10 @@ def _markers_of(profile: Profile, *, explicit: bool, masked: bool, complete: boo
         (0x00120063, b"LO", f"dicomshield {__version__}, {basis}".encode()),
         (0x00280303, b"CS", temporal),
     ]
-    # E.3.1: NO only with the Clean Pixel Data Option
-    about_pixels = [(BURNED_IN_ANNOTATION, b"CS", b"NO")] if "CLEAN_PIXEL_DATA" in names else []
-    about_pixels += [(LOSSY, b"CS", b"01")] if masked and lossy else []
-    texts = sorted(texts + about_pixels)
-    elements = [(tag, element(tag, vr, value, explicit=explicit)) for tag, vr, value in texts]
-    marks = frozenset(tag for tag, _, _ in about_pixels) if masked else None
-    return _Markers(tuple(value for value, _ in codes), items, elements, marks)
+    elements = [
+        (tag, element(tag, vr, value, explicit=explicit)) for tag, vr, value in sorted([*texts, *(marks or ())])
+    ]
+    return _Markers(tuple(value for value, _ in codes), items, elements, pixels)
 
 
 def _header(source: Source, scan: Scan, facts: frozenset[int]) -> _Header:

@@ -120,8 +120,8 @@ FACTS: Final = frozenset(
     | set(tables.last_attributes().values())
 )
 """Attributes whose values the main job reads before it decides; their own fate is as the tables say."""
-BURNED_IN_ANNOTATION, LOSSY = 0x00280301, 0x00282110
-_PIXEL_MARKERS: Final = frozenset({BURNED_IN_ANNOTATION, LOSSY})
+PHOTOMETRIC, BURNED_IN_ANNOTATION, LOSSY = 0x00280004, 0x00280301, 0x00282110
+_PIXEL_MARKERS: Final = frozenset({PHOTOMETRIC, BURNED_IN_ANNOTATION, LOSSY})
 """Attributes that say what was done to the pixels; written anew where something was."""
 _IMAGE_TYPES: Final = frozenset({0x00080008, 0x00089007})
 _PIXEL_VALUES: Final = frozenset(

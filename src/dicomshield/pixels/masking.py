@@ -15,6 +15,8 @@ from .region import Plan, Shape, compiled
 __all__ = ["Masking", "masked"]
 
 _EXTENDED_OFFSETS: Final = 0x7FE00001
+_JPEG_RECOMPRESSION: Final = "1.2.840.10008.1.2.4.111"
+"""JPEG XL whose JPEG metadata are compressed too, so that frames must be unpacked to lose them."""
 
 
 class Masking(NamedTuple):
@@ -67,10 +69,11 @@ def masked(
     Quarantined
         PIXELS, CODEC, INCOMPLETE, TRUNCATED or TOO_LARGE if that cannot be done.
     """
-    if element.defined and not shapes and not overlay:
-        return Masking(None)
     if not shapes and not overlay:
-        return _encapsulated(source, element, header, syntax, Layout.read(header), [], overlay=False)
+        if element.defined:
+            return Masking(None)
+        if syntax != _JPEG_RECOMPRESSION:
+            return _encapsulated(source, element, header, syntax, Layout.read(header), [], overlay=False)
     layout = Layout.of(header)
     try:
         plans = compiled(shapes, layout.rows, layout.columns, layout.frames)
@@ -100,7 +103,7 @@ def _encapsulated(
     stream = EncapsulatedPixels(
         source, element, frames_of(source, element, layout.frames, syntax), syntax, plans,
         editor(syntax, layout, clear=overlay) if plans else None,
-        every=overlay, extended=_EXTENDED_OFFSETS in header,
+        every=overlay or syntax == _JPEG_RECOMPRESSION, extended=_EXTENDED_OFFSETS in header,
     )  # fmt: skip
     return Masking(None if stream.untouched else stream, layout.frames, _touched(plans))
 
