@@ -21,6 +21,10 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
+from dicomshield import Polygon, Region
+from dicomshield.pixels.layout import Layout
+from dicomshield.pixels.region import Boxes, compiled
+
 ROOT = Path(__file__).resolve().parents[1]
 ENCODINGS = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian)
 NAME, PATIENT_ID, BORN = "Quastelberry^Xenophon", "74839201", "19470523"
@@ -165,3 +169,20 @@ def raw_ct(
     group += raw(0x00020003, "UI", f"{UID_ROOT}.3.1".encode()) + raw(0x00020010, "UI", syntax.encode())
     group += raw(0x00020012, "UI", f"{UID_ROOT}.9".encode()) + meta
     return preamble + b"DICM" + raw(0x00020000, "UL", struct.pack("<I", len(group))) + group + data_set
+
+
+def boxes_of(layout: Layout, *regions: Region | Polygon) -> Boxes:
+    """Return regions as boxes of a frame."""
+    return compiled(regions, layout.rows, layout.columns, 1)[0].boxes
+
+
+def some_boxes(layout: Layout) -> Boxes:
+    """Return a banner, a box inside, a pixel in a corner, and a triangle."""
+    rows, columns = layout.rows, layout.columns
+    return boxes_of(
+        layout,
+        Region(0, 0, max(rows // 8, 1), columns),
+        Region(rows // 2, columns // 3, rows // 2 + max(rows // 4, 1), columns // 3 + max(columns // 4, 1)),
+        Region(-1, -1, rows, columns),
+        Polygon(((rows / 4, columns / 2), (rows / 2, columns), (rows / 3, columns / 8))),
+    )

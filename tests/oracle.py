@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from pydicom.pixels.utils import pixel_array
 
 from dicomshield import Quarantined, Region
-from dicomshield.deidentifier import opened, pixel_element
 from dicomshield.encoding.source import Source
 from dicomshield.masker import Masker
+from dicomshield.opened import opened, pixel_element
 from dicomshield.pixels.decode import Frames
 from dicomshield.pixels.jpeg import aligned
 from dicomshield.pixels.layout import Layout

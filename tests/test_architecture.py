@@ -17,7 +17,7 @@ LAYERS = (
     {"pixels"},
     {"identity", "profile", "policy"},
     {"finders", "rebuild"},
-    {"storage", "evidence"},
+    {"storage", "evidence", "vault", "opened"},
     {"deidentifier"},
     {"masker", "preview"},
     {"bulk"},
@@ -64,7 +64,7 @@ def test_public_names_are_all_there_is() -> None:
 def test_every_error_has_one_root() -> None:
     """One ``except DicomShieldError`` catches all that is raised on purpose."""
     raised = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, Exception)]
-    assert len(raised) == 4
+    assert len(raised) == 5
     assert all(issubclass(error, errors.DicomShieldError) for error in raised)
 
 

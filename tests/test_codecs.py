@@ -21,7 +21,7 @@ import imagecodecs
 import numpy as np
 import pydicom
 import pytest
-from factories import shared
+from factories import shared, some_boxes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -32,7 +32,7 @@ from dicomshield.errors import Quarantined, Reason
 from dicomshield.pixels import codecs, jpeg
 from dicomshield.pixels.layout import Layout
 from dicomshield.pixels.metadata import without_metadata
-from dicomshield.pixels.region import Box, Boxes, Polygon, Region, compiled
+from dicomshield.pixels.region import Box, Boxes
 
 UID = "1.2.840.10008.1.2.4."
 LOSSLESS = {UID + last for last in "57 70 80 90 201 202".split()}
@@ -65,22 +65,6 @@ def read_layout(ds: pydicom.Dataset) -> Layout:
     header = {tag: int(number).to_bytes(2, "little") for tag, number in numbers.items()}
     texts = {0x00280004: ds.PhotometricInterpretation, 0x00280008: str(ds.get("NumberOfFrames", 1))}
     return Layout.of(header | {tag: text.encode() for tag, text in texts.items()})
-
-
-def boxes_of(layout: Layout, *regions: Region | Polygon) -> Boxes:
-    return compiled(regions, layout.rows, layout.columns, 1)[0].boxes
-
-
-def some_boxes(layout: Layout) -> Boxes:
-    """Return a banner, a box inside, a pixel in a corner, and a triangle."""
-    rows, columns = layout.rows, layout.columns
-    return boxes_of(
-        layout,
-        Region(0, 0, max(rows // 8, 1), columns),
-        Region(rows // 2, columns // 3, rows // 2 + max(rows // 4, 1), columns // 3 + max(columns // 4, 1)),
-        Region(-1, -1, rows, columns),
-        Polygon(((rows / 4, columns / 2), (rows / 2, columns), (rows / 3, columns / 8))),
-    )
 
 
 def painted(image: NDArray[Any], boxes: Boxes, black: tuple[int, ...]) -> NDArray[Any]:

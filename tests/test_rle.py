@@ -17,7 +17,7 @@ import fuzz_rle
 import numpy as np
 import pydicom
 import pytest
-from factories import NAME, ct, shared
+from factories import NAME, boxes_of, ct, shared, some_boxes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -30,7 +30,7 @@ from pydicom.uid import RLELossless
 from dicomshield.errors import Quarantined, Reason
 from dicomshield.pixels import rle
 from dicomshield.pixels.layout import Layout
-from dicomshield.pixels.region import Box, Boxes, Polygon, Region, compiled
+from dicomshield.pixels.region import Box, Boxes, Region
 
 BUNDLED = sorted(
     path for path in (Path(pydicom.data.__file__).parent / "test_files").iterdir() if "rle" in path.name.lower()
@@ -60,22 +60,6 @@ def layout_of(rows: int, columns: int, samples: int = 1, allocated: int = 8, *, 
         planar=False, photometric="RGB" if samples == 3 else "MONOCHROME2",
         black=tuple(value - (1 << allocated - 1) for value in black) if signed else black,
     )  # fmt: skip
-
-
-def boxes_of(layout: Layout, *regions: Region | Polygon) -> Boxes:
-    return compiled(regions, layout.rows, layout.columns, 1)[0].boxes
-
-
-def some_boxes(layout: Layout) -> Boxes:
-    """Return a banner, a box inside, single pixels, and a triangle."""
-    rows, columns = layout.rows, layout.columns
-    return boxes_of(
-        layout,
-        Region(0, 0, max(rows // 8, 1), columns),
-        Region(rows // 2, columns // 3, rows // 2 + max(rows // 4, 1), columns // 3 + max(columns // 4, 1)),
-        Region(-1, -1, rows, columns),
-        Polygon(((rows / 4, columns / 2), (rows / 2, columns), (rows / 3, columns / 8))),
-    )
 
 
 def noise(layout: Layout, seed: int = 0) -> NDArray[Any]:

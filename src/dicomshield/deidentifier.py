@@ -6,7 +6,7 @@ import copy
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from io import BytesIO
 from itertools import chain
@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 
 from ._version import __version__
-from .encoding.container import Container, deflate, normalise, unpack
+from .encoding.container import Container, deflate
 from .encoding.elements import PIXEL_TAGS, Element, Noted, Run, Scan, tag_name
 from .encoding.pieces import Piece, Range, joined
-from .encoding.scan import Scanner
 from .encoding.source import Source
 from .encoding.write import element, file_meta, item
 from .errors import Finding, MissingExtra, Quarantined, Reason
@@ -27,13 +26,11 @@ from .finders.burned_in import suspicion
 from .identity.known import Spellings, known_spellings, uid_spellings
 from .identity.project import Project
 from .identity.pseudonym import Patient, PatientList, Pseudonymizer
-from .pixels.layout import PALETTE, Layout
+from .opened import Header, Opened, opened, overlay_in_pixels, pixel_element
+from .pixels.layout import Layout
 from .pixels.masking import Masking, masked
-from .pixels.region import Shape
-from .pixels.rules import first_match
 from .profile import (
     BURNED_IN_ANNOTATION,
-    FACTS,
     LISTED_REFERENCES,
     LOSSY,
     PHOTOMETRIC,
@@ -54,12 +51,8 @@ __all__ = ["Deidentifier", "Result"]
 
 _Bytes = bytes
 _Readable = bytes | bytearray | memoryview | BinaryIO | str | os.PathLike[str]
-_Header = dict[int, bytes]
-"""tag -> value as encoded, of the top-level attributes the main job reads."""
-_VALUE: Final = 1 << 12
-"""Longest value, in bytes, that is read as a fact about the object."""
-_PALETTE: Final = 1 << 17
-"""The same for a palette: 65,536 entries of 16 bits."""
+_META: Final = 1 << 12
+"""Bytes of an output that are searched beside its data set, if it has no File Meta Information."""
 _SEARCH: Final = 1 << 22
 _OVERLAP: Final = 1 << 10
 """Bytes searched at once in a long run, and how far one search reaches into the next."""
@@ -280,7 +273,7 @@ class Deidentifier:
         """
         with Source.open(path) as source:
             _, scan, header = self._open(source)
-        element, (names, _) = pixel_element(scan), masks_of(self.profile, header)
+        element, (names, _) = pixel_element(scan), self.profile.masks_of(header)
         masked = element is not None and bool(names)
         yield from _planned(self._table(header, frozenset() if masked else None), scan.elements, ())
         if element is not None and masked:
@@ -300,16 +293,16 @@ class Deidentifier:
             spelled, uids = _known(rebuilder.rebuild(container, scan))
         with Source.open(output) as source:
             container, scan, _ = self._open(source)
-            meta = source.window(0, container.start or _VALUE)
+            meta = source.window(0, container.start or _META)
             pieces, pixels = as_it_is(container, scan)
             return _found(container.source, [meta, *pieces], pixels, spelled.also(_spelled(uids).plain), {})
 
-    def _patient(self, header: _Header) -> Patient:
+    def _patient(self, header: Header) -> Patient:
         patient_id, issuer = (_text(header.get(tag, b"")) for tag in (0x00100020, 0x00100021))
         issuer = "" if self.profile.ignore_issuer else issuer
         return self.pseudonymizer.patient(patient_id, issuer, _uid(header, _STUDY))
 
-    def _accept(self, header: _Header, sop_class: str, report: Report) -> None:
+    def _accept(self, header: Header, sop_class: str, report: Report) -> None:
         """Hold back what is incomplete, or of a SOP class that the profile does not accept."""
         for tag in (_SOP_CLASS, _INSTANCE, _STUDY, _SERIES):
             if not _uid(header, tag):
@@ -324,13 +317,13 @@ class Deidentifier:
         if ENCAPSULATED_DOCUMENT in header and _text(header.get(0x00420012, b"")) != "application/pdf":
             raise Quarantined(Reason.DOCUMENT)
 
-    def _pixels(self, container: Container, scan: Scan, header: _Header, report: Report) -> Masking:
+    def _pixels(self, container: Container, scan: Scan, header: Header, report: Report) -> Masking:
         """Decide what is done with the pixels; hold back an object whose pixels may carry text that no mask covers."""
         element = pixel_element(scan)
         if element is None:
             report.pixels = "none"
             return Masking(None)
-        names, shapes = masks_of(self.profile, header)
+        names, shapes = self.profile.masks_of(header)
         why = suspicion(header, _uid(header, _SOP_CLASS))
         if why and not shapes and not self.profile.trust_pixels:
             raise Quarantined(Reason.BURNED_IN, why)
@@ -342,12 +335,12 @@ class Deidentifier:
             report.pixels = f"masked by {names}, {pixels.touched} of {pixels.frames} frames"
         return pixels
 
-    def _table(self, header: _Header, marks: frozenset[int] | None = None) -> ActionTable:
+    def _table(self, header: Header, marks: frozenset[int] | None = None) -> ActionTable:
         lists_references = LISTED_REFERENCES in header
         return self.profile.table(_uid(header, _SOP_CLASS), lists_references=lists_references, marks=marks)
 
     def _rebuilder(
-        self, header: _Header, patient: Patient, explicit: bool, marks: frozenset[int] | None = None
+        self, header: Header, patient: Patient, explicit: bool, marks: frozenset[int] | None = None
     ) -> Rebuilder:
         """Return the rebuilder of the series at hand, which remembers what the objects share."""
         table, charset = self._table(header, marks), header.get(0x00080005, b"")
@@ -382,43 +375,6 @@ class Deidentifier:
         return state
 
 
-def masks_of(profile: Profile, header: Mapping[int, bytes]) -> tuple[str, tuple[Shape, ...]]:
-    """Return what a profile blacks out in an image, and by which rules; no name if nothing."""
-    rule = first_match(profile.masks, header)
-    names = ([rule.name] if rule else []) + (["regions for every image"] if profile.regions else [])
-    return " and ".join(names), (*(rule.regions if rule else ()), *profile.regions)
-
-
-class Opened(NamedTuple):
-    """An object that was walked, and the values of the attributes that were asked for."""
-
-    container: Container
-    scan: Scan
-    header: dict[int, bytes]
-
-
-def opened(source: Source, scanner: Callable[..., Scanner], facts: frozenset[int]) -> Opened:
-    """Find, walk and read the header of an object; let pydicom mend what the walk does not understand.
-
-    Raises
-    ------
-    Quarantined
-        If it cannot be read.
-    """
-    try:
-        container = unpack(source)
-        scan = scanner(explicit=container.explicit).scan(container.source, container.start)
-    except Quarantined as broken:
-        if broken.reason is not Reason.MALFORMED:
-            raise
-        container = normalise(source)
-        scan = scanner(explicit=container.explicit).scan(container.source, container.start)
-    header = _header(container.source, scan, facts)
-    # rules may look at who wrote the file
-    header.update((tag, value) for tag, value in container.meta.items() if tag in facts)
-    return Opened(container, scan, header)
-
-
 _Marks = tuple[tuple[int, bytes, bytes], ...]
 """Tag, VR and value of attributes that tell of masked pixels."""
 
@@ -437,7 +393,6 @@ class _Markers(NamedTuple):
 
 
 _SOP_CLASS, _INSTANCE, _STUDY, _SERIES = 0x00080016, 0x00080018, 0x0020000D, 0x0020000E
-_OVERLAY_BIT: Final = 0x60000102
 _IS_UID: Final = re.compile(r"[0-9][0-9.]{0,63}")
 
 
@@ -447,7 +402,7 @@ _LOSSY_SYNTAXES: Final = frozenset(f"{_JPEG}{end}" for end in (50, 51, 81))
 _JPEG_2000: Final = frozenset(f"{_JPEG}{end}" for end in (90, 91, 201, 202, 203))
 
 
-def _pixel_marks(profile: Profile, syntax: str, header: _Header, pixels: Masking) -> _Marks | None:
+def _pixel_marks(profile: Profile, syntax: str, header: Header, pixels: Masking) -> _Marks | None:
     """Return what an object says of its masked pixels (PS3.15 E.3.1, PS3.3 C.7.6.1.1.5); ``None`` if none are."""
     if not pixels.touched:
         return None
@@ -492,37 +447,7 @@ def _markers_of(profile: Profile, explicit: bool, marks: _Marks | None) -> _Mark
     return _Markers(tuple(value for value, _ in codes), items, elements, pixels)
 
 
-def _header(source: Source, scan: Scan, facts: frozenset[int]) -> _Header:
-    """Return the values of the attributes the main job reads; a long one is only said to be there."""
-    header: _Header = {}
-    slice_ = source.slice
-    for noted in scan.elements:
-        if type(noted) is Run:
-            stretch = noted.stretch
-            if stretch.facts is None:
-                inside = Scan([*stretch.elements], [], 0)
-                stretch.facts = _header(Source.of(stretch.raw), inside, facts)
-            header |= stretch.facts
-        elif type(noted) is Element and (noted.tag in facts or noted.tag & 0xFF00FFFF == _OVERLAY_BIT):
-            long = noted.end - noted.value > (_PALETTE if noted.tag in PALETTE else _VALUE)
-            if long and noted.tag not in FACTS and noted.tag in facts:
-                # a rule would take it for missing
-                raise Quarantined(Reason.TOO_LARGE, "an attribute that a mask looks at")
-            header[noted.tag] = b"" if long else slice_(noted.value, noted.end)
-    return header
-
-
-def overlay_in_pixels(header: _Header) -> bool:
-    """Tell whether an overlay lies in bits of Pixel Data (PS3.3 C.9.2: Overlay Bit Position, retired)."""
-    return any(tag & 0xFF00FFFF == _OVERLAY_BIT and value[:2] != b"\0\0" for tag, value in header.items())
-
-
-def pixel_element(scan: Scan) -> Element | None:
-    """Return the element that holds the pixels, if there is one."""
-    return next((one for one in reversed(scan.elements) if isinstance(one, Element) and one.tag in PIXEL_TAGS), None)
-
-
-def _pixel_length(scan: Scan, header: _Header) -> int | None:
+def _pixel_length(scan: Scan, header: Header) -> int | None:
     """Return the bytes of native Pixel Data that are frames; hold back what the header does not explain."""
     pixels = pixel_element(scan)
     if pixels is None or not pixels.defined:
@@ -622,7 +547,7 @@ def _text(value: bytes) -> str:
     return value.decode("latin-1").strip(" \0")
 
 
-def _uid(header: _Header, tag: int) -> str:
+def _uid(header: Header, tag: int) -> str:
     return _text(header.get(tag, b""))
 
 

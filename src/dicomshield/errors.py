@@ -5,6 +5,7 @@
     DicomShieldError
     ├── PolicyError      a wrong option, policy, folder or secret: nothing was read        (exit 2)
     ├── MissingExtra     an optional part is not installed; says what to install           (exit 2)
+    ├── VaultError       a sealed object, key box, crosswalk or log does not open          (exit 4)
     └── Quarantined      one object is held back, with a Reason and its findings           (exit 3)
 
 No message carries a value or a source path: tags, keywords, counts, reasons and what to do next.
@@ -23,6 +24,7 @@ __all__ = [
     "PolicyError",
     "Quarantined",
     "Reason",
+    "VaultError",
     "did_you_mean",
     "shown",
 ]
@@ -41,6 +43,10 @@ class MissingExtra(DicomShieldError):
 
     def __init__(self, extra: str) -> None:
         super().__init__(f"this needs an optional part: pip install 'dicomshield[{extra}]'")
+
+
+class VaultError(DicomShieldError):
+    """What is encrypted or signed does not open: a wrong key or damage, which look alike on purpose."""
 
 
 class Reason(Enum):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .deidentifier import Prepared, opened, overlay_in_pixels, pixel_element
+from .deidentifier import Prepared
 from .encoding.scan import Scanner, Verdict
 from .encoding.source import Source
 from .encoding.write import file_meta
 from .errors import Quarantined, Reason
 from .evidence.report import Report
 from .identity.pseudonym import Patient, Pseudonymizer
+from .opened import opened, overlay_in_pixels, pixel_element
 from .pixels.masking import masked
 from .pixels.region import Shape
 from .profile import ABOUT_PIXELS, FACTS, Action, ActionTable, Decision, of_masked, vr_of

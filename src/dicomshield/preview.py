@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from .deidentifier import masks_of, opened, pixel_element
 from .encoding.source import Source
 from .errors import PolicyError, Quarantined, Reason
+from .opened import opened, pixel_element
 from .pixels.decode import Frames
 from .pixels.encapsulated import editor
 from .pixels.layout import Layout, palette
@@ -71,7 +71,7 @@ def preview(source: Source, profile: Profile, *, frames: Sequence[int] | None = 
     wanted = list(frames) if frames is not None else _spread(len(stored))
     if not all(0 <= number < len(stored) for number in wanted):
         raise PolicyError(f"the object has {len(stored)} frames")
-    what, shapes = masks_of(profile, header)
+    what, shapes = profile.masks_of(header)
     plans = compiled(shapes, layout.rows, layout.columns, layout.frames)
     edit = editor(stored.syntax, layout) if masked else None
     colours = _colours(layout, header) if layout.photometric == "PALETTE COLOR" else None

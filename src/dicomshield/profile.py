@@ -20,7 +20,7 @@ from .encoding.scan import Scanner, Verdict
 from .errors import PolicyError, did_you_mean, shown
 from .pixels.layout import PALETTE
 from .pixels.region import Shape
-from .pixels.rules import MaskRule, tags
+from .pixels.rules import MaskRule, first_match, tags
 from .standard import tables
 
 __all__ = ["Action", "ActionTable", "Decision", "Option", "Profile"]
@@ -263,6 +263,12 @@ class Profile:
     @cached_property
     def _noted(self) -> frozenset[int]:
         return self.facts | MARKERS | (ABOUT_PIXELS if self.masking else frozenset())
+
+    def masks_of(self, header: Mapping[int, bytes]) -> tuple[str, tuple[Shape, ...]]:
+        """Return what is blacked out in an image, and by which rules; no name if nothing."""
+        rule = first_match(self.masks, header)
+        names = ([rule.name] if rule else []) + (["regions for every image"] if self.regions else [])
+        return " and ".join(names), (*(rule.regions if rule else ()), *self.regions)
 
     def scanner(self, *, explicit: bool) -> Scanner:
         """Return the walk that notes what this profile has to decide about."""

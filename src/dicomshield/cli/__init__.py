@@ -9,7 +9,7 @@ from typing import Any, Final
 import click
 
 from .._version import __version__
-from ..errors import DicomShieldError, Quarantined
+from ..errors import DicomShieldError, Quarantined, VaultError
 
 __all__ = ["main"]
 
@@ -66,7 +66,7 @@ def main(args: list[str] | None = None, **extra: Any) -> None:
         sys.exit(3)
     except DicomShieldError as error:
         click.echo(f"error: {error}", err=True)
-        sys.exit(2)
+        sys.exit(4 if isinstance(error, VaultError) else 2)
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted; run the same command again to complete it", err=True)
         sys.exit(130)
