@@ -22,6 +22,10 @@ _EXPECTED = {
     "dataset_in_a_pipeline": (0, ["left out: BURNED_IN", "volume (3, 128, 128) of 1 patient and 1 series"]),
     "pacs_export": (1, ["told 0x0000", "held back: BURNED_IN", "told 0xC000", "stored an object of P"]),
     "policy_file": (1, ["age 093Y became 090Y", "kept: False", "113107, 113108", "mean Manufacturer"]),
+    "mask_pixels": (
+        1,
+        ["masked by Philips, 800 columns, 1 of 1 frames; codes claimed: 113100, 113101", "pixels changed"],
+    ),
     "curated_mapping": (1, ["released TRIAL-001", "quarantined PATIENT", "patient-map.csv: 1 lines"]),
 }
 """Of each example: how many objects it releases, and what it must say."""
