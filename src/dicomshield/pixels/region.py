@@ -137,7 +137,6 @@ class Polygon:
         ends = np.array([self.vertices, (*self.vertices[1:], self.vertices[0])], np.float64)
         order = np.argsort(ends[:, :, 0], axis=0)[:, :, None]
         (top, left), (bottom, right) = np.take_along_axis(ends, order, axis=0).transpose(0, 2, 1)
-        slope = np.divide(right - left, bottom - top, out=np.zeros_like(top), where=bottom > top)
         marks = np.zeros((rows, columns + 1), np.int32)
 
         def mark(row: NDArray[np.int64], begin: NDArray[np.float64], end: NDArray[np.float64]) -> None:
@@ -146,18 +145,23 @@ class Polygon:
             np.add.at(marks, (row, begin.astype(np.int64)), 1)
             np.add.at(marks, (row, end.astype(np.int64) + 1), -1)
 
+        def along(height: NDArray[np.float64], edge: int | slice = slice(None)) -> NDArray[np.float64]:
+            """Return the columns of edges at heights that they reach; elsewhere it does not matter."""
+            with np.errstate(all="ignore"):
+                part = np.clip((height - top[edge]) / (bottom[edge] - top[edge]), 0, 1)
+            at_height: NDArray[np.float64] = left[edge] + part * (right[edge] - left[edge])
+            return at_height
+
         for edge in range(len(top)):
             row = np.arange(max(0, math.floor(top[edge])), min(rows, math.floor(bottom[edge]) + 1))
-            at = [
-                left[edge] + slope[edge] * (np.clip(row + more, top[edge], bottom[edge]) - top[edge]) for more in (0, 1)
-            ]
-            if top[edge] == bottom[edge]:
-                at = [np.full(len(row), left[edge]), np.full(len(row), right[edge])]
+            at = [np.full(len(row), left[edge]), np.full(len(row), right[edge])]
+            if top[edge] < bottom[edge]:
+                at = [along(np.clip(row + more, top[edge], bottom[edge]), edge) for more in (0, 1)]
             mark(row, np.minimum(*at), np.maximum(*at))
         heights = ends[0, :, 0]
         levels = np.unique([*range(rows + 1), *heights[(heights > 0) & (heights < rows)]])
         middle = ((levels[:-1] + levels[1:]) / 2)[:, None]
-        crossings = np.where((top <= middle) & (middle < bottom), left + slope * (middle - top), np.nan)
+        crossings = np.where((top <= middle) & (middle < bottom), along(middle), np.nan)
         crossings.sort(axis=1)
         for pair in range(0, len(top) - 1, 2):
             whole = ~np.isnan(crossings[:, pair + 1])
