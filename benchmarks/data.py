@@ -1,4 +1,4 @@
-"""Deterministic synthetic CT data for the benchmarks.
+"""Deterministic synthetic data for the benchmarks: CT slices, mammograms, ultrasound cines.
 
 The header is modelled on what a clinical scanner writes: names, dates, UIDs, nested sequences, private
 blocks. Every value is invented; the same arguments always give the same bytes.
@@ -7,6 +7,8 @@ Run as a script to build a folder::
 
     python benchmarks/data.py slices FOLDER --count 1000
     python benchmarks/data.py large FILE --gib 2
+    python benchmarks/data.py mammograms FOLDER --count 20
+    python benchmarks/data.py cines FOLDER --count 4 --frames 300 --coding jpeg
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ import copy
 import datetime
 import hashlib
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +27,26 @@ from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filewriter import dcmwrite
 from pydicom.sequence import Sequence
-from pydicom.uid import UID, CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian
+from pydicom.uid import (
+    UID,
+    CTImageStorage,
+    DigitalMammographyXRayImageStorageForPresentation,
+    EnhancedCTImageStorage,
+    ExplicitVRLittleEndian,
+    JPEGBaseline8Bit,
+    RLELossless,
+    UltrasoundMultiFrameImageStorage,
+)
 
 PATIENTS = 5
 STUDIES_PER_PATIENT = 2
 SERIES_PER_STUDY = 4
 ROWS = COLUMNS = 512
 FRAME_BYTES = ROWS * COLUMNS * 2
+MG_ROWS, MG_COLUMNS = 5632, 4640
+US_ROWS, US_COLUMNS = 768, 1024
+US_DIFFERENT = 8
+"""Frames of a cine that differ; they are repeated."""
 
 _FAMILY = ("Andersson", "Brandt", "Castelli", "Dubois", "Eriksen", "Fontaine", "Grieg", "Hoffmann")
 _GIVEN = ("Anna", "Bruno", "Clara", "Dario", "Elsa", "Felix", "Greta", "Hugo")
@@ -373,14 +389,154 @@ def write_large(path: Path, size: int = 2 << 30, sparse: bool = False) -> int:
     return frames
 
 
+def _append(path: Path, ds: Dataset, pixels: Iterable[bytes]) -> None:
+    """Write an object, and behind its header Pixel Data as they come."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    dcmwrite(path, ds, enforce_file_format=True)
+    with path.open("ab") as stream:
+        stream.writelines(pixels)
+
+
+def _native(vr: bytes, frames: list[bytes], count: int) -> Iterator[bytes]:
+    """Yield native Pixel Data of `count` frames, those given again and again."""
+    yield b"\xe0\x7f\x10\x00" + vr + b"\x00\x00" + (count * len(frames[0])).to_bytes(4, "little")
+    for number in range(count):
+        yield frames[number % len(frames)]
+
+
+def write_mammograms(folder: Path, count: int) -> int:
+    """Write mammograms of 50 MiB: a bright half circle of noise on black; returns the number of files."""
+    import numpy as np
+
+    y, x = np.ogrid[:MG_ROWS, :MG_COLUMNS]
+    breast = np.hypot(y - MG_ROWS / 2, x) < MG_COLUMNS * 0.55
+    noise = np.random.default_rng(1).integers(1200, 3600, (MG_ROWS, MG_COLUMNS), np.uint16)
+    pixels = np.where(breast, noise, 0).astype("<u2").tobytes()
+    for number in range(count):
+        ds = slice_dataset(series_template(0, 0, 0), 0, 0, 0, number)
+        ds.SOPClassUID, ds.Modality = DigitalMammographyXRayImageStorageForPresentation, "MG"
+        ds.Rows, ds.Columns = MG_ROWS, MG_COLUMNS
+        ds.file_meta = _file_meta(ds.SOPClassUID, ds.SOPInstanceUID)
+        _append(folder / f"mg{number:03d}.dcm", ds, _native(b"OW", [pixels], 1))
+    return count
+
+
+def ultrasound(number: int, rows: int = US_ROWS, columns: int = US_COLUMNS) -> Any:
+    """Draw a frame like those of a colour Doppler cine: a sector of smoothed speckle, text-like marks, a colour box.
+
+    Returns
+    -------
+    ndarray of uint8, shape (rows, columns, 3)
+    """
+    import numpy as np
+
+    chance = np.random.default_rng(number)
+    y, x = np.mgrid[:rows, :columns]
+    across = x - columns / 2
+    depth = np.hypot(y + rows * 0.08, across)
+    speckle = chance.gamma(2, 0.5, (rows, columns))
+    speckle = (speckle + np.roll(speckle, 1, 1) + np.roll(speckle, 2, 1) + np.roll(speckle, 1, 0)) / 4
+    tissue = 90 * (1 + np.sin(depth / 23 + number / 3) * np.cos(x / 31)) * speckle
+    sector = (abs(np.arctan2(across, y + rows * 0.08)) < 0.7) & (depth < rows)
+    grey = np.where(sector, np.clip(tissue, 0, 255), 0)
+    # a banner with marks as high as letters
+    grey[: rows // 20] = np.where((x[: rows // 20] // 7 % 3 == 0) & (y[: rows // 20] // 6 % 2 == 1), 220, 16)
+    picture = np.repeat(grey[..., None], 3, axis=2)
+    box = (slice(rows // 3, rows // 2), slice(columns * 2 // 5, columns * 3 // 5))
+    picture[box] *= (1.4, 0.7, 0.3)
+    return np.clip(picture, 0, 255).astype(np.uint8)
+
+
+def _ultrasound_dataset(number: int, frames: int, photometric: str, syntax: str) -> Dataset:
+    ds = slice_dataset(series_template(0, 0, 0), 0, 0, 0, number)
+    ds.SOPClassUID, ds.Modality = UltrasoundMultiFrameImageStorage, "US"
+    ds.SamplesPerPixel, ds.PhotometricInterpretation, ds.PlanarConfiguration = 3, photometric, 0
+    ds.NumberOfFrames, ds.Rows, ds.Columns = str(frames), US_ROWS, US_COLUMNS
+    ds.BitsAllocated, ds.BitsStored, ds.HighBit = 8, 8, 7
+    ds.FrameTime = "33.3"
+    ds.file_meta = _file_meta(ds.SOPClassUID, ds.SOPInstanceUID)
+    ds.file_meta.TransferSyntaxUID = UID(syntax)
+    return ds
+
+
+def _items(frames: list[bytes], count: int) -> Iterator[bytes]:
+    """Yield encapsulated Pixel Data with a Basic Offset Table, empty where offsets would not fit (PS3.5 A.4)."""
+    items = [
+        b"\xfe\xff\x00\xe0" + (len(frame) + len(frame) % 2).to_bytes(4, "little") + frame + b"\0" * (len(frame) % 2)
+        for frame in frames
+    ]
+    order = [items[number % len(items)] for number in range(count)]
+    offsets = list(accumulate([len(item) for item in order], initial=0))[:-1]
+    table = b"".join(at.to_bytes(4, "little") for at in offsets) if offsets[-1] < 1 << 32 else b""
+    yield b"\xe0\x7f\x10\x00OB\x00\x00\xff\xff\xff\xff\xfe\xff\x00\xe0" + len(table).to_bytes(4, "little") + table
+    yield from order
+    yield b"\xfe\xff\xdd\xe0\0\0\0\0"
+
+
+def native_frames() -> list[bytes]:
+    """Return frames of a cine as they are."""
+    return [ultrasound(number).tobytes() for number in range(US_DIFFERENT)]
+
+
+def jpeg_frames() -> list[bytes]:
+    """Return frames of a cine in JPEG Baseline, 4:2:2, quality 85."""
+    import io
+
+    from PIL import Image
+
+    frames = []
+    for number in range(US_DIFFERENT):
+        out = io.BytesIO()
+        Image.fromarray(ultrasound(number)).save(out, "JPEG", quality=85, subsampling="4:2:2")
+        frames.append(out.getvalue())
+    return frames
+
+
+def rle_frames() -> list[bytes]:
+    """Return frames of a cine in RLE Lossless, by pydicom's encoder."""
+    from pydicom.encaps import generate_frames
+
+    frames: list[bytes] = []
+    for number in range(US_DIFFERENT):
+        ds = _ultrasound_dataset(0, 1, "RGB", ExplicitVRLittleEndian)
+        ds.compress(RLELossless, ultrasound(number), generate_instance_uid=False)
+        frames += generate_frames(ds.PixelData, number_of_frames=1)
+    return frames
+
+
+def write_cines(folder: Path, count: int, frames: int, coding: str) -> int:
+    """Write ultrasound cines; returns the number of files.
+
+    Parameters
+    ----------
+    folder : Path
+    count : int
+    frames : int
+        In each.
+    coding : str
+        native, jpeg or rle
+    """
+    photometric, syntax, build = {
+        "native": ("RGB", ExplicitVRLittleEndian, native_frames),
+        "jpeg": ("YBR_FULL_422", JPEGBaseline8Bit, jpeg_frames),
+        "rle": ("RGB", RLELossless, rle_frames),
+    }[coding]
+    different = build()
+    for number in range(count):
+        pixels = _native(b"OB", different, frames) if coding == "native" else _items(different, frames)
+        ds = _ultrasound_dataset(number, frames, photometric, syntax)
+        _append(folder / f"cine{number:03d}.dcm", ds, pixels)
+    return count
+
+
 def count_elements(ds: Dataset) -> int:
     """Elements in the dataset and in all its nested items (file meta not counted)."""
     return sum(1 for _ in ds.iterall())
 
 
 def main() -> None:
-    """Command line: build slices or the large file."""
-    parser = argparse.ArgumentParser(description="Build synthetic CT data.")
+    """Command line: build slices, a large file, mammograms or a cine."""
+    parser = argparse.ArgumentParser(description="Build synthetic data.")
     commands = parser.add_subparsers(dest="command", required=True)
     slices = commands.add_parser("slices", help="many CT slices below a folder")
     slices.add_argument("folder", type=Path)
@@ -389,11 +545,23 @@ def main() -> None:
     large.add_argument("file", type=Path)
     large.add_argument("--gib", type=float, default=2.0)
     large.add_argument("--sparse", action="store_true", help="leave the pixels a hole in the file")
+    mammograms = commands.add_parser("mammograms", help="mammograms of 50 MiB in a folder")
+    mammograms.add_argument("folder", type=Path)
+    mammograms.add_argument("--count", type=int, default=20)
+    cines = commands.add_parser("cines", help="ultrasound cines of 1024 x 768 in colour")
+    cines.add_argument("folder", type=Path)
+    cines.add_argument("--count", type=int, default=1)
+    cines.add_argument("--frames", type=int, default=300)
+    cines.add_argument("--coding", choices=("native", "jpeg", "rle"), default="native")
     args = parser.parse_args()
     if args.command == "slices":
         print(write_slices(args.folder, args.count))
-    else:
+    elif args.command == "large":
         print(write_large(args.file, int(args.gib * (1 << 30)), args.sparse))
+    elif args.command == "mammograms":
+        print(write_mammograms(args.folder, args.count))
+    else:
+        print(write_cines(args.folder, args.count, args.frames, args.coding))
 
 
 if __name__ == "__main__":

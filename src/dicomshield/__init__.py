@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ._version import __version__
 from .deidentifier import Deidentifier, Result
-from .errors import DicomShieldError, Finding, MissingExtra, PolicyError, Quarantined, Reason
+from .errors import DicomShieldError, Finding, MissingExtra, PolicyError, Quarantined, Reason, VaultError
 from .evidence.report import Report
 from .identity.project import Project
 from .identity.pseudonym import PatientList
@@ -32,6 +32,7 @@ __all__ = [
     "Region",
     "Report",
     "Result",
+    "VaultError",
     "__version__",
     "mask",
 ]

@@ -100,7 +100,7 @@ class Prepared(NamedTuple):
         Quarantined
             COLLISION, DISK or CHANGED; nothing is written then.
         """
-        outcome = storage.write(self.report.name, self.source, self.pieces)
+        outcome = storage.write(self.report.name, self.source, self.pieces, self.report.patient)
         self.report.outcome = "released" if outcome is Outcome.NEW else "unchanged"
         return self.report
 

@@ -228,7 +228,7 @@ class Profile:
         ]  # fmt: skip
         return hashlib.sha256(repr(said).encode()).hexdigest()[:16]
 
-    @property
+    @cached_property
     def conforms(self) -> bool:
         """Whether the Basic Profile may be claimed: no override spares what the standard would act on."""
         plain = replace(self, overrides={}, private_overrides={})

@@ -16,7 +16,7 @@ from .encoding.pieces import Chunk, Later, Piece, Range, flattened
 from .encoding.source import Source
 from .errors import Quarantined, Reason
 
-__all__ = ["Durability", "Outcome", "Storage"]
+__all__ = ["Content", "Durability", "Outcome", "Storage", "There"]
 
 _BUFFER: Final = 1 << 20
 _SAMPLE: Final = 1 << 20
@@ -36,6 +36,82 @@ class Outcome(Enum):
 
     NEW = "new"
     SAME = "same"
+
+
+class There(Enum):
+    """What a file that has the name already is, compared with what is to be written."""
+
+    SAME = "same"
+    CUT_OFF = "cut off"
+    OTHER = "other"
+
+
+class Content:
+    """What a file is to hold.
+
+    Parameters
+    ----------
+    source : Source
+        Where ranges come from.
+    pieces : list of Piece
+    """
+
+    def __init__(self, source: Source, pieces: list[Piece]) -> None:
+        self.source, self.pieces = source, pieces
+
+    def fill(self, fd: int) -> None:
+        """Write it to an empty file."""
+        source = self.source
+        batch: list[bytes] = []
+        size, later = 0, []
+        for chunk in flattened(self.pieces):
+            if isinstance(chunk, Range) and source.fd is None:
+                chunk = source.slice(chunk.start, chunk.end)
+            if isinstance(chunk, bytes):
+                batch.append(chunk)
+                size += len(chunk)
+                if size < _BUFFER:
+                    continue
+            _write(fd, b"".join(batch))
+            batch.clear()
+            size = 0
+            if isinstance(chunk, Range):
+                _copy(source, fd, chunk)
+            elif isinstance(chunk, Later):
+                later.append((os.lseek(fd, 0, os.SEEK_CUR), chunk))
+                _write(fd, bytes(chunk.length))
+            elif isinstance(chunk, memoryview):
+                _write(fd, chunk)
+        _write(fd, b"".join(batch))
+        for at, one in later:
+            os.pwrite(fd, one.value(), at)
+
+    def compare(self, path: str) -> There:
+        """Compare it with a file that is there: all that is not a range, and both ends of each range.
+
+        A file that is a beginning of this one was being written when the power went.
+        """
+        source = self.source
+        try:
+            there = Source.open(path)
+        except Quarantined:
+            return There.OTHER
+        with there:
+            at, later = 0, []
+            for chunk in flattened(self.pieces):
+                if isinstance(chunk, Later):
+                    later.append((at, chunk))
+                length = _length(chunk)
+                if there.size < at + length:
+                    head = _part(chunk, source, 0, min(there.size - at, _SAMPLE))
+                    return There.CUT_OFF if there.window(at, len(head)).startswith(head) else There.OTHER
+                ends = {(0, min(length, _SAMPLE)), (max(0, length - _SAMPLE), length)}
+                for start, stop in ends if isinstance(chunk, Range) else {(0, length)}:
+                    if not there.window(at + start, stop - start).startswith(_part(chunk, source, start, stop)):
+                        return There.OTHER
+                at += length
+            same = at == there.size and all([there.window(place, one.length) == one.value() for place, one in later])
+            return There.SAME if same else There.OTHER
 
 
 class Storage:
@@ -72,7 +148,7 @@ class Storage:
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_folders": {}, "_scratch": None}
 
-    def write(self, name: str, source: Source, pieces: Iterable[Piece]) -> Outcome:
+    def write(self, name: str, source: Source, pieces: Iterable[Piece], patient: str = "") -> Outcome:  # noqa: ARG002
         """Write ``pieces`` under ``name``.
 
         Parameters
@@ -82,6 +158,8 @@ class Storage:
         source : Source
             Where ranges come from.
         pieces : iterable of Piece
+        patient : str
+            Pseudonym; means something only where files are sealed.
 
         Raises
         ------
@@ -89,24 +167,27 @@ class Storage:
             COLLISION if another content has the name already, DISK if it cannot be written, CHANGED or
             TRUNCATED if the source does not give what it had.
         """
+        return self.put(name, Content(source, list(pieces)))
+
+    def put(self, name: str, content: Content) -> Outcome:
+        """Write a content under ``name``; raises as `write`."""
         path = f"{self.folder}/{name}"
         parent = path.rpartition("/")[0]
-        pieces = list(pieces)
         try:
             if parent not in self._folders:
                 # in a folder made just now no name is taken, so nobody needs to look
                 self._folders[parent] = not os.path.isdir(parent)
                 os.makedirs(parent, 0o777 if self._mode & 0o077 else 0o700, exist_ok=True)
             try:
-                self._create(path, parent, source, pieces)
+                self._create(path, parent, content)
             except FileExistsError:
-                there = _compare(path, source, pieces)
-                if there is _There.OTHER:
+                there = content.compare(path)
+                if there is There.OTHER:
                     raise Quarantined(Reason.COLLISION) from None
-                if there is _There.SAME:
+                if there is There.SAME:
                     return Outcome.SAME
                 os.unlink(path)
-                self._create(path, parent, source, pieces)
+                self._create(path, parent, content)
         except OSError as error:
             self._folders.pop(parent, None)
             raise Quarantined(Reason.DISK, f"write failed: {error.strerror}") from None
@@ -136,7 +217,7 @@ class Storage:
                 if entry.name.startswith(_TEMPORARY) and entry.is_dir(follow_symlinks=False):
                     _Scratch.remove_if_abandoned(entry.path)
 
-    def _create(self, path: str, parent: str, source: Source, pieces: list[Piece]) -> None:
+    def _create(self, path: str, parent: str, content: Content) -> None:
         if not self._folders[parent] and os.path.lexists(path):
             raise FileExistsError
         if self._unnamed:
@@ -148,7 +229,7 @@ class Storage:
                 self._unnamed = False
             else:
                 try:
-                    self._fill(fd, source, pieces)
+                    self._fill(fd, content)
                     # src_dir_fd makes Python call linkat, which alone follows the link in /proc
                     os.link(f"/proc/self/fd/{fd}", path, src_dir_fd=fd, follow_symlinks=True)
                     return
@@ -157,16 +238,16 @@ class Storage:
                     self._unnamed = False
                 finally:
                     os.close(fd)
-        self._create_named(path, source, pieces)
+        self._create_named(path, content)
 
-    def _create_named(self, path: str, source: Source, pieces: list[Piece]) -> None:
+    def _create_named(self, path: str, content: Content) -> None:
         if self._scratch is None:
             self._scratch = _Scratch(self.folder)
         temporary = f"{self._scratch.folder}/{secrets.token_hex(8)}"
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, self._mode)
         try:
             try:
-                self._fill(fd, source, pieces)
+                self._fill(fd, content)
             finally:
                 os.close(fd)
             try:
@@ -180,31 +261,9 @@ class Storage:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary)
 
-    def _fill(self, fd: int, source: Source, pieces: list[Piece]) -> None:
-        batch: list[bytes] = []
-        size, later = 0, []
-        for chunk in flattened(pieces):
-            if isinstance(chunk, Range) and source.fd is None:
-                chunk = source.slice(chunk.start, chunk.end)
-            if isinstance(chunk, bytes):
-                batch.append(chunk)
-                size += len(chunk)
-                if size < _BUFFER:
-                    continue
-            _write(fd, b"".join(batch))
-            batch.clear()
-            size = 0
-            if isinstance(chunk, Range):
-                _copy(source, fd, chunk)
-            elif isinstance(chunk, Later):
-                later.append((os.lseek(fd, 0, os.SEEK_CUR), chunk))
-                _write(fd, bytes(chunk.length))
-            elif isinstance(chunk, memoryview):
-                _write(fd, chunk)
-        _write(fd, b"".join(batch))
-        for at, one in later:
-            os.pwrite(fd, one.value(), at)
-        if not source.unchanged():
+    def _fill(self, fd: int, content: Content) -> None:
+        content.fill(fd)
+        if not content.source.unchanged():
             raise Quarantined(Reason.CHANGED)
         if self._durability is Durability.FILE:
             os.fsync(fd)
@@ -268,41 +327,6 @@ def _copy(source: Source, fd: int, piece: Range) -> None:
             raise Quarantined(Reason.CHANGED)
         at += done
         left -= done
-
-
-class _There(Enum):
-    """What a file that has the name already is, compared with what is to be written."""
-
-    SAME = "same"
-    CUT_OFF = "cut off"
-    OTHER = "other"
-
-
-def _compare(path: str, source: Source, pieces: list[Piece]) -> _There:
-    """Compare with a file that is there: all that is not a range, and both ends of each range.
-
-    A file that is a beginning of the new one was being written when the power went.
-    """
-    try:
-        there = Source.open(path)
-    except Quarantined:
-        return _There.OTHER
-    with there:
-        at, later = 0, []
-        for chunk in flattened(pieces):
-            if isinstance(chunk, Later):
-                later.append((at, chunk))
-            length = _length(chunk)
-            if there.size < at + length:
-                head = _part(chunk, source, 0, min(there.size - at, _SAMPLE))
-                return _There.CUT_OFF if there.window(at, len(head)).startswith(head) else _There.OTHER
-            ends = {(0, min(length, _SAMPLE)), (max(0, length - _SAMPLE), length)}
-            for start, stop in ends if isinstance(chunk, Range) else {(0, length)}:
-                if not there.window(at + start, stop - start).startswith(_part(chunk, source, start, stop)):
-                    return _There.OTHER
-            at += length
-        same = at == there.size and all([there.window(place, one.length) == one.value() for place, one in later])
-        return _There.SAME if same else _There.OTHER
 
 
 def _length(chunk: Chunk) -> int:

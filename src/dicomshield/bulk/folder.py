@@ -71,6 +71,8 @@ class Run:
         Where originals that are held back are copied to, named by their number.
     lines : bool
         Render each report as JSON instead of carrying its changes.
+    storage : Storage, optional
+        How objects are written to ``out_folder``; plain files if not given.
 
     Attributes
     ----------
@@ -94,6 +96,7 @@ class Run:
         workers: int = 1,
         quarantine: Path | None = None,
         lines: bool = False,
+        storage: Storage | None = None,
     ) -> None:
         if workers < 1:
             raise PolicyError("there must be at least one worker")
@@ -108,7 +111,8 @@ class Run:
                 _make(folder, name)
         name = time.strftime("run-%Y%m%dT%H%M%S-") + secrets.token_hex(4)
         held = Storage(quarantine / name, mode=0o600) if quarantine else None
-        self._task = _Task(deidentifier, Storage(out_folder, deidentifier.durability), held, lines)
+        storage = storage or Storage(out_folder, deidentifier.durability)
+        self._task = _Task(deidentifier, storage, held, lines)
         self._in_folder, self._workers = in_folder, workers
         self._task.storage.remove_leftovers()
         self.patients: dict[str, str] = {}

@@ -21,6 +21,8 @@ _VERBS: Final = {
     "preview": "Draw what would be masked in FILE, as a PNG.",
     "mask": "Black out regions of pixels, and change nothing else.",
     "import-ctp": "Turn a script for CTP's DicomPixelAnonymizer into masks of a policy.",
+    "unseal": "Decrypt what `deidentify --seal` encrypted.",
+    "keys": "Make keys, and say who can open what is sealed.",
     "demo": "Build a small folder of real images with made-up patients, and de-identify it.",
     "dicomdir": "Write a DICOMDIR for a folder of released objects.",
 }

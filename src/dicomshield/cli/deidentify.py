@@ -21,7 +21,7 @@ from ..errors import PolicyError, Reason
 from ..identity.project import Project, private_file
 from ..identity.pseudonym import PatientList
 from ..pixels.region import Region
-from ..storage import Durability
+from ..storage import Durability, Storage
 from .options import policy_options, profile_from, project_option
 from .progress import tracked
 
@@ -37,6 +37,11 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--workers", type=click.IntRange(1), default=os.cpu_count() or 1, show_default=True, help="Processes.")
 @click.option("--report", type=_FILE, metavar="FILE", help="Write a line of JSON for each object; holds no PHI.")
 @click.option("--quarantine", type=_FOLDER, metavar="DIR", help="Copy originals that are held back there. PHI.")
+@click.option(
+    "--seal", "recipients", multiple=True, metavar="RECIPIENT",
+    help="Encrypt outputs for a certificate, public key or key file, or `passphrase:`; repeatable.",
+)  # fmt: skip
+@click.option("--keys", type=_FOLDER, metavar="DIR", help="With --seal: folder of the key boxes, apart from OUT.")
 @click.option("--patients", type=_FILE, metavar="FILE", help="Curated pseudonyms: id_old,issuer,id_new. PHI.")
 @click.option("--only-listed", is_flag=True, help="Hold back patients that --patients does not name.")
 @click.option("--patient-map", type=_FILE, metavar="FILE", help="Write id_old,id_new of every patient. PHI.")
@@ -59,6 +64,8 @@ def command(
     workers: int,
     report: Path | None,
     quarantine: Path | None,
+    recipients: tuple[str, ...],
+    keys: Path | None,
     patients: Path | None,
     only_listed: bool,
     patient_map: Path | None,
@@ -83,18 +90,36 @@ def command(
         profile, project=Project(project), patients=PatientList.read(patients) if patients else None,
         verify_fully=verify == "full", durability=Durability(durability),
     )  # fmt: skip
+    storage = _sealed(out_folder, recipients, keys)
     deidentifier.pseudonymizer.recording = bool(patient_map or uid_map)
     with contextlib.ExitStack() as stack:
         lines = stack.enter_context(_report_file(report)) if report else None
         run = stack.enter_context(
-            Run(deidentifier, in_folder, out_folder, workers=workers, quarantine=quarantine, lines=lines is not None)
-        )
+            Run(
+                deidentifier, in_folder, out_folder, workers=workers, quarantine=quarantine, lines=lines is not None,
+                storage=storage,
+            )
+        )  # fmt: skip
         counts = _follow(run, lines)
         for path, pairs in ((patient_map, run.patients), (uid_map, run.uids)):
             if path:
                 _write_map(path, pairs)
     _summarise(counts, deidentifier, run, out_folder, quarantine, [path for path in (patient_map, uid_map) if path])
     sys.exit(3 if counts["quarantined"] else 0)
+
+
+def _sealed(out_folder: Path, recipients: tuple[str, ...], keys: Path | None) -> Storage | None:
+    """Return a storage that seals, if that was asked for."""
+    if not recipients and keys is None:
+        return None
+    if not recipients or keys is None:
+        raise PolicyError("sealing needs both: --seal RECIPIENT and --keys DIR")
+    refuse_nested(output=out_folder, keys=keys)
+    from ..vault.keybox import KeyBoxes
+    from ..vault.sealed_storage import SealedStorage
+    from .options import recipients_from
+
+    return SealedStorage(out_folder, KeyBoxes(keys), recipients_from(recipients))
 
 
 @contextlib.contextmanager

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from ..pixels.region import Region
 from ..profile import Option, Profile
 
-__all__ = ["policy_options", "profile_from", "project_option", "read_regions"]
+if TYPE_CHECKING:
+    from ..vault.recipients import Recipient
+
+__all__ = ["policy_options", "profile_from", "project_option", "read_regions", "recipients_from"]
 
 DEFAULT_PROJECT: Final = "dicomshield-project"
 
@@ -46,6 +49,16 @@ def project_option(function: Callable[..., Any]) -> Callable[..., Any]:
         "--project", type=click.Path(path_type=Path), default=DEFAULT_PROJECT, show_default=True, metavar="DIR",
         help="Folder of the project secret and of the lists that hold PHI; created on first use.",
     )(function)  # fmt: skip
+
+
+def recipients_from(texts: tuple[str, ...]) -> list[Recipient]:
+    """Read whom to seal to, and tell what is to be known of their keys."""
+    from ..vault.recipients import recipient_from
+
+    recipients = [recipient_from(text) for text in texts]
+    for note in [note for recipient in recipients for note in recipient.notes]:
+        click.echo(f"note: {note}", err=True)
+    return recipients
 
 
 def profile_from(options: tuple[str, ...], policy: Path | None, regions: tuple[Region, ...]) -> Profile:

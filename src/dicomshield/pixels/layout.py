@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from ..errors import Quarantined, Reason
@@ -19,6 +20,10 @@ _SAMPLES: Final = {
     "MONOCHROME1": 1, "MONOCHROME2": 1, "PALETTE COLOR": 1, "RGB": 3, "YBR_FULL": 3, "YBR_FULL_422": 3,
     "YBR_PARTIAL_422": 3, "YBR_PARTIAL_420": 3, "YBR_RCT": 3, "YBR_ICT": 3, "XYB": 3,
 }  # fmt: skip
+_MODULE: Final = (
+    0x00280002, 0x00280004, 0x00280006, 0x00280008, 0x00280010, 0x00280011, 0x00280100, 0x00280101, 0x00280102,
+    0x00280103,
+)  # fmt: skip
 _FLOATING: Final = frozenset({0x7FE00008, 0x7FE00009})
 
 
@@ -87,29 +92,7 @@ class Layout(NamedTuple):
         Quarantined
             INCOMPLETE if an attribute it takes is missing or no number.
         """
-
-        def short(tag: int, default: int | None = None) -> int:
-            value = header.get(tag, b"")
-            if len(value) >= 2:
-                return int.from_bytes(value[:2], "little")
-            if default is None:
-                raise Quarantined(Reason.INCOMPLETE, "nothing tells the length of Pixel Data")
-            return default
-
-        try:
-            frames = int(header.get(0x00280008, b"").strip(b" \0") or b"1")
-        except ValueError:
-            raise Quarantined(Reason.INCOMPLETE, "nothing tells the length of Pixel Data") from None
-        allocated, samples = short(0x00280100), short(0x00280002, 1)
-        floating = not header.keys().isdisjoint(_FLOATING)
-        stored = allocated if floating else short(0x00280101, allocated)
-        return cls(
-            rows=short(0x00280010), columns=short(0x00280011), frames=frames, samples=samples, allocated=allocated,
-            stored=stored, signed=not floating and short(0x00280103, 0) == 1,
-            planar=samples > 1 and short(0x00280006, 0) == 1,
-            photometric=header.get(0x00280004, b"").decode("latin-1").strip(" \0"), black=(),
-            low=0 if floating else short(0x00280102, stored - 1) + 1 - stored, floating=floating,
-        )  # fmt: skip
+        return _read(tuple([header.get(tag) for tag in _MODULE]), not header.keys().isdisjoint(_FLOATING))
 
     @property
     def frame_bits(self) -> int:
@@ -133,6 +116,34 @@ class Layout(NamedTuple):
         """
         bits = self.frame_bits * self.frames
         return ((bits * 2 // 3 if self.subsampled(stored) else bits) + 7) // 8
+
+
+@lru_cache(maxsize=256)
+def _read(values: tuple[bytes | None, ...], floating: bool) -> Layout:
+    """Read the values of `_MODULE`; the objects of a series share them."""
+    header = dict(zip(_MODULE, values, strict=True))
+
+    def short(tag: int, default: int | None = None) -> int:
+        value = header[tag] or b""
+        if len(value) >= 2:
+            return int.from_bytes(value[:2], "little")
+        if default is None:
+            raise Quarantined(Reason.INCOMPLETE, "nothing tells the length of Pixel Data")
+        return default
+
+    try:
+        frames = int((header[0x00280008] or b"").strip(b" \0") or b"1")
+    except ValueError:
+        raise Quarantined(Reason.INCOMPLETE, "nothing tells the length of Pixel Data") from None
+    allocated, samples = short(0x00280100), short(0x00280002, 1)
+    stored = allocated if floating else short(0x00280101, allocated)
+    return Layout(
+        rows=short(0x00280010), columns=short(0x00280011), frames=frames, samples=samples, allocated=allocated,
+        stored=stored, signed=not floating and short(0x00280103, 0) == 1,
+        planar=samples > 1 and short(0x00280006, 0) == 1,
+        photometric=(header[0x00280004] or b"").decode("latin-1").strip(" \0"), black=(),
+        low=0 if floating else short(0x00280102, stored - 1) + 1 - stored, floating=floating,
+    )  # fmt: skip
 
 
 def _black(form: Layout, header: Mapping[int, bytes]) -> tuple[int, ...]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NativePixels", "clear_unused", "mask_bytes"]
 
-_BUFFER: Final = 1 << 20
+_BUFFER: Final = 1 << 18
 _GAP: Final = 1 << 16
 """Untouched bytes between touched rows that are worth a copy by the kernel."""
 

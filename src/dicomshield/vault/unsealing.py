@@ -1,0 +1,84 @@
+"""Open sealed objects by their key boxes."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Final
+
+from ..encoding.pieces import Chunk, Stream
+from ..encoding.source import Source
+from ..errors import VaultError
+from ..storage import Durability, Storage
+from .container import SealedHeader, open_sealed
+from .keybox import AnyIdentity, KeyBoxes
+from .keys import DataKey
+from .sealed_storage import SUFFIX
+
+__all__ = ["Unsealer"]
+
+_BUFFER: Final = 1 << 19
+
+
+class Unsealer:
+    """Finds the keys of sealed objects, opening each box once.
+
+    Parameters
+    ----------
+    boxes : KeyBoxes
+    identities : sequence of Identity or RemoteIdentity
+    """
+
+    def __init__(self, boxes: KeyBoxes, identities: Sequence[AnyIdentity]) -> None:
+        self._boxes, self._identities = boxes, tuple(identities)
+        self._keys: dict[bytes, DataKey] = {}
+
+    def key(self, header: SealedHeader) -> DataKey:
+        """Return the key of a sealed object, as `open_sealed` asks for it.
+
+        Raises
+        ------
+        VaultError
+            If its box is not there, as after shredding, or does not open.
+        """
+        kid = header.kid
+        if kid not in self._keys:
+            if kid not in self._patients:
+                raise VaultError("there is no key box for it in this folder; the patient's keys may have been shredded")
+            self._keys[kid] = self._boxes.open(self._patients[kid], kid, self._identities)
+        return self._keys[kid]
+
+    def unseal(self, path: str | os.PathLike[str], out: Path) -> None:
+        """Decrypt one object into a file, whole or not at all.
+
+        Raises
+        ------
+        VaultError
+            If it does not open, or was renamed.
+        Quarantined
+            COLLISION or DISK because of the output.
+        """
+        label = Path(path).name.removesuffix(SUFFIX)
+        with open_sealed(path, self.key, label) as file, Storage(out.parent, Durability.FILE, mode=0o600) as storage:
+            storage.write(out.name, Source.of(b""), [_Content(file)])
+
+    @cached_property
+    def _patients(self) -> dict[bytes, str]:
+        return {box.kid: box.patient for box in self._boxes.list()}
+
+
+class _Content(Stream):
+    """What a sealed object holds; each part is proved before it is given."""
+
+    def __init__(self, file: io.BufferedReader) -> None:
+        self._file = file
+
+    def chunks(self) -> Iterator[Chunk]:
+        """Read it from the beginning."""
+        self._file.seek(0)
+        buffer = memoryview(bytearray(_BUFFER))
+        while count := self._file.readinto(buffer):
+            yield buffer[:count]
