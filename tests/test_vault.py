@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import signal
 import subprocess
@@ -49,8 +50,11 @@ def sealing(folder: Path, *more: object) -> tuple[object, ...]:
 @pytest.mark.parametrize("workers", [1, 2])
 def test_what_was_sealed_comes_out_as_it_would_have_been_written(box: Path, workers: int) -> None:
     """Header, masked pixels and offset tables: the same bytes as without sealing."""
-    done = cli(*sealing(box, "--workers", workers))
+    done = cli(*sealing(box, "--workers", workers, "--report", box / "report"))
     assert done.returncode == 0, done.stderr
+    assert f"sealed, keys in {box / 'keys'}" in done.stdout
+    reported = [json.loads(line)["output"] for line in (box / "report").read_text().splitlines()]
+    assert sorted(reported) == sorted(files(box / "sealed"))
     args = ("deidentify", box / "in", box / "plain", "--project", box / "project", "--mask", "0,0,8,2")
     assert cli(*args).returncode == 0
     opened = cli("unseal", box / "sealed", box / "opened", "--with", box / "k", "--keys", box / "keys")

@@ -101,6 +101,7 @@ class Prepared(NamedTuple):
             COLLISION, DISK or CHANGED; nothing is written then.
         """
         outcome = storage.write(self.report.name, self.source, self.pieces, self.report.patient)
+        self.report.name = storage.named(self.report.name)
         self.report.outcome = "released" if outcome is Outcome.NEW else "unchanged"
         return self.report
 

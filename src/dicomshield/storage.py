@@ -193,6 +193,10 @@ class Storage:
             raise Quarantined(Reason.DISK, f"write failed: {error.strerror}") from None
         return Outcome.NEW
 
+    def named(self, name: str) -> str:
+        """Return the relative path under which `write` puts a file."""
+        return name
+
     def settle(self) -> None:
         """End a batch: force it to the disk if that was asked for."""
         if self._durability is Durability.BATCH:

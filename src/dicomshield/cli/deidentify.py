@@ -104,7 +104,8 @@ def command(
         for path, pairs in ((patient_map, run.patients), (uid_map, run.uids)):
             if path:
                 _write_map(path, pairs)
-    _summarise(counts, deidentifier, run, out_folder, quarantine, [path for path in (patient_map, uid_map) if path])
+    maps = [path for path in (patient_map, uid_map) if path]
+    _summarise(counts, deidentifier, run, out_folder, quarantine, maps, keys)
     sys.exit(3 if counts["quarantined"] else 0)
 
 
@@ -154,14 +155,15 @@ def _write_map(path: Path, pairs: dict[str, str]) -> None:
 
 
 def _summarise(
-    counts: Counter[str], deidentifier: Deidentifier, run: Run, out: Path, quarantine: Path | None, maps: list[Path]
-) -> None:
+    counts: Counter[str], deidentifier: Deidentifier, run: Run, out: Path, quarantine: Path | None, maps: list[Path],
+    keys: Path | None,
+) -> None:  # fmt: skip
     if deidentifier.project.created:
         click.echo(f"made a new project secret in {deidentifier.project.folder}: keep it, and keep it secret")
     click.echo(
         f"{counts['released']} released, {counts['unchanged']} released before, {counts['quarantined']} held back"
     )
-    click.echo(f"safe to share by their headers and masks: {out}")
+    click.echo(f"safe to share by their headers and masks: {out}" + (f"; sealed, keys in {keys}" if keys else ""))
     if counts["quarantined"]:
         click.echo("held back:")
         for reason in Reason:

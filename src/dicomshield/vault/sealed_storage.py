@@ -56,9 +56,13 @@ class SealedStorage(Storage):
         """
         if self._session is None:
             self._session = self._boxes.writer(self._recipients)
-        target = name.removesuffix(".dcm") + SUFFIX
+        target = self.named(name)
         label = target.rpartition("/")[2].removesuffix(SUFFIX)
         return self.put(target, _Sealed(source, list(pieces), self._session.key(patient), label))
+
+    def named(self, name: str) -> str:
+        """Return the relative path of the sealed object."""
+        return name.removesuffix(".dcm") + SUFFIX
 
     def close(self) -> None:
         """Forget the keys, and remove this process's scratch folder."""
