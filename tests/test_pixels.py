@@ -29,6 +29,7 @@ from pydicom.uid import (
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
+    RLELossless,
 )
 
 from dicomshield import Action, Deidentifier, Option, PolicyError, Profile, Project, Quarantined, Reason, Region
@@ -235,6 +236,29 @@ def test_overlays_in_unused_bits_are_cleared(project: Project, kind: str) -> Non
         assert np.array_equal(kept[:, outside], values[:, outside])
         assert (kept[:, ~outside] == (-2048 if kind == "i2" else 0)).all()
         assert not any(element.tag.group == 0x6000 for element in after)
+
+
+@pytest.mark.parametrize("kind", ["u2", "i2"])
+def test_overlays_in_unused_bits_of_rle_are_cleared(project: Project, kind: str) -> None:
+    """The same for RLE Lossless, in every frame (C.9.2)."""
+    ds = image(kind=kind, shape=(3, 9, 12))
+    ds.BitsStored, ds.HighBit = 12, 11
+    ds.PixelData = (np.frombuffer(ds.PixelData, "<u2") * 9 - 300 & 0xFFF | 0x5000).astype("<u2").tobytes()
+    words = np.frombuffer(ds.PixelData, "<u2").reshape(3, 9, 12) & 0xFFF
+    values = ((words ^ 0x800).astype(int) - 0x800) if kind == "i2" else words.astype(int)
+    add_overlay(ds, allocated=16, position=14)
+    ds.file_meta = pydicom.dataset.FileMetaDataset()
+    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    ds.compress(RLELossless, generate_instance_uid=False)
+    out = BytesIO()
+    pydicom.dcmwrite(out, ds, enforce_file_format=True)
+    for regions in ((), (Region(5, 2, 7, 5, frames=(1, 2)),)):
+        after = masked(project, out.getvalue(), *regions)
+        kept = stored(after)[..., 0]
+        expected = values.copy()
+        if regions:
+            expected[1, 5:7, 2:5] = -2048 if kind == "i2" else 0
+        assert np.array_equal(kept, expected)
 
 
 def test_bytes_behind_the_last_frame_go(project: Project) -> None:
