@@ -1,8 +1,8 @@
 """Cost of sealing, in units of ``cp`` on the same file and of ``openssl speed`` in the same minute.
 
-Sealing and reading a whole object run as whole processes, in rounds with ``cp``; their start-up is measured too, and
-shown by itself. What takes microseconds (opening, a header, a frame) is measured inside of one process, sealed and
-plain in turn. See README.md in this folder.
+Sealing, reading a whole object, and the main job with masks and sealing (the command line, as users run it) run as
+whole processes, in rounds with ``cp``; their start-up is measured too, and shown by itself. What takes microseconds
+(opening, a header, a frame) is measured inside of one process, sealed and plain in turn. See README.md in this folder.
 """
 
 from __future__ import annotations
@@ -38,6 +38,9 @@ FRAME = 512 * 512 * 2
 OPENSSL = ["openssl", "speed", "-mr", "-seconds", "1", "-bytes", "16384", "-evp", "aes-256-gcm"]
 CP, CP_SYNC, START = "cp", "cp; sync FILE", "start-up alone"
 SEAL, SEAL_FILE, READ = "seal", "seal_file, which syncs", "open and read all"
+JOB, JOB_START = "deidentify --mask --seal", "the same, on a file of 4 MiB"
+STARTS = {SEAL: START, SEAL_FILE: START, READ: START, JOB: JOB_START}
+"""Contenders, and what shows their start-up."""
 
 
 # Tasks, each in a process of its own
@@ -142,7 +145,16 @@ def commands(plain: Path, sealed: Path, work: Path) -> dict[str, list[str]]:
         SEAL_FILE: [*task, "seal-file", str(plain), str(work / "out")],
         READ: [*task, "read", str(sealed)],
         START: [*task, "start"],
+        JOB: job(plain.parent, work),
+        JOB_START: job(work / "small", work),
     }
+
+
+def job(source: Path, work: Path) -> list[str]:
+    """Return the main job over a folder: a banner is blacked out in every frame, the output sealed."""
+    command = [sys.executable, "-m", "dicomshield", "deidentify", str(source), str(work / "out"), "--workers", "1"]
+    command += ["--mask", "0,0,512,64", "--project", str(work / "project")]
+    return [*command, "--seal", str(work / "key"), "--keys", str(work / "out.keys")]
 
 
 def race(contenders: dict[str, list[str]], work: Path, rounds: int) -> dict[str, list[Sample]]:
@@ -150,12 +162,18 @@ def race(contenders: dict[str, list[str]], work: Path, rounds: int) -> dict[str,
     samples: dict[str, list[Sample]] = {name: [] for name in contenders}
     for number in range(rounds + 1):
         for name in list(contenders)[:: -1 if number % 2 else 1]:
-            remove(work / "out")
+            clear(work)
             os.sync()
             sample = run_measured(contenders[name], work / "last.log")
             samples[name] += [sample] * (number > 0)
-    remove(work / "out")
+    clear(work)
     return samples
+
+
+def clear(work: Path) -> None:
+    """Remove what a contender wrote."""
+    remove(work / "out")
+    remove(work / "out.keys")
 
 
 def openssl_speed() -> list[float]:
@@ -170,10 +188,10 @@ def process_table(samples: dict[str, list[Sample]]) -> str:
     """Show whole processes; each against the median of ``cp``."""
     base = statistics.median(sample.cpu for sample in samples[CP])
     wall = statistics.median(sample.wall for sample in samples[CP])
-    start = statistics.median(sample.cpu for sample in samples[START])
     rows = []
     for name, own in samples.items():
-        less = [(sample.cpu - start) / base for sample in own] if name in (SEAL, SEAL_FILE, READ) else []
+        start = statistics.median(sample.cpu for sample in samples[STARTS[name]]) if name in STARTS else 0
+        less = [(sample.cpu - start) / base for sample in own] if start else []
         rows.append(
             [
                 name,
@@ -203,9 +221,13 @@ def calls_table(calls: dict[str, Any], openssl: list[float]) -> str:
 
 def run(args: argparse.Namespace, work: Path) -> None:
     """Build a file, measure, and print tables."""
-    plain, sealed = work / "large.dcm", work / "large.dcms"
-    build = ["large", str(plain), "--gib", str(args.mib / 1024)]
-    subprocess.run([sys.executable, str(HERE / "data.py"), *build], check=True, stdout=subprocess.DEVNULL)
+    from dicomshield.vault.recipients import new_key_file
+
+    plain, sealed = work / "large" / "large.dcm", work / "large.dcms"
+    for path, size in ((plain, args.mib), (work / "small" / "small.dcm", 4)):
+        build = ["large", str(path), "--gib", str(size / 1024)]
+        subprocess.run([sys.executable, str(HERE / "data.py"), *build], check=True, stdout=subprocess.DEVNULL)
+    new_key_file(work / "key")
     contenders = commands(plain, sealed, work)
     subprocess.run([*contenders[SEAL][:-1], str(sealed)], check=True)
     adopt_orphans()

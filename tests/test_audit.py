@@ -26,9 +26,11 @@ from hypothesis import strategies as st
 
 from dicomshield.errors import PolicyError, VaultError
 from dicomshield.storage import Durability
-from dicomshield.vault import audit
-from dicomshield.vault.audit import AuditLog, Problem, Value, Verdict, Wrong, entries, verify
+from dicomshield.vault import audit_lines
+from dicomshield.vault.audit import AuditLog
 from dicomshield.vault.audit_export import Form, export
+from dicomshield.vault.audit_lines import Value
+from dicomshield.vault.audit_verification import Problem, Verdict, Wrong, entries, verify
 
 small = test_faults.tmpfs
 """A file system of 1 MiB, as a fixture."""
@@ -710,10 +712,76 @@ def test_forked_while_open(tmp_path: Path) -> None:
     )
     _, first_key = AuditLog.create(tmp_path / "log", origin=ORIGIN)
     command = [sys.executable, "-c", script, str(tmp_path / "log")]
-    assert subprocess.run(command, capture_output=True, text=True, timeout=60, check=False).stdout == "True\n"
+    assert subprocess.run(command, capture_output=True, text=True, timeout=300, check=False).stdout == "True\n"
     verdict = verify(tmp_path / "log" / "audit.log", first_key)
     assert found(verdict) == []
     assert verdict.events == {"start": 201, "unseal": 400}
+
+
+def test_no_thread_is_in_the_log_when_a_process_forks(tmp_path: Path) -> None:
+    """A child would inherit the locks that OpenSSL held there for a MAC, and hang on them with the log locked."""
+    script = (
+        "import os, sys, threading, time\n"
+        "from dicomshield.storage import Durability\n"
+        "from dicomshield.vault import audit\n"
+        "log, inside, mac_of = audit.AuditLog(sys.argv[1], Durability.NONE), [], audit.mac_of\n"
+        "def slowly(*args):\n"
+        "    inside.append(1)\n"
+        "    time.sleep(0.01)\n"
+        "    inside.pop()\n"
+        "    return mac_of(*args)\n"
+        "audit.mac_of = slowly\n"
+        "def write():\n"
+        "    while not over: log.append('start'); time.sleep(0.001)\n"
+        "over = []\n"
+        "thread = threading.Thread(target=write)\n"
+        "thread.start()\n"
+        "statuses = []\n"
+        "for _ in range(10):\n"
+        "    pid = os.fork()\n"
+        "    if not pid:\n"
+        "        found = len(inside)\n"
+        "        log.append('unseal')\n"
+        "        os._exit(found)\n"
+        "    statuses.append(os.waitpid(pid, 0)[1])\n"
+        "over.append(1)\n"
+        "thread.join()\n"
+        "print(statuses == [0] * 10)\n"
+    )
+    _, first_key = AuditLog.create(tmp_path / "log", origin=ORIGIN)
+    command = [sys.executable, "-c", script, str(tmp_path / "log")]
+    assert subprocess.run(command, capture_output=True, text=True, timeout=300, check=False).stdout == "True\n"
+    assert verify(tmp_path / "log" / "audit.log", first_key).events["unseal"] == 10
+
+
+def test_forked_while_a_crosswalk_writes_to_the_log(tmp_path: Path) -> None:
+    """A thread holds the crosswalk and waits for the log; who forks takes both in the same order, and so waits too."""
+    script = (
+        "import os, sys, threading, time\n"
+        "from dicomshield.vault.crosswalk import Crosswalk\n"
+        "from dicomshield.vault.audit import AuditLog\n"
+        "from dicomshield.vault.keys import DataKey\n"
+        "from dicomshield.storage import Durability\n"
+        "log, over, folder = AuditLog(sys.argv[1] + '/log', Durability.NONE), [], sys.argv[1]\n"
+        "key = DataKey(bytes(16), bytes(32), 'P1')\n"
+        "def note(lookup): time.sleep(0.002); log.append('lookup', found=lookup.rows)\n"
+        "crosswalk = Crosswalk(folder + '/x', index_key=bytes(32), durable=False, on_lookup=note)\n"
+        "crosswalk.add('patient', 'M1', '', 'P1', key)\n"
+        "def export():\n"
+        "    while not over: crosswalk.export_csv(f'{folder}/{time.time_ns()}', lambda kid, patient: key)\n"
+        "thread = threading.Thread(target=export)\n"
+        "thread.start()\n"
+        "for _ in range(20):\n"
+        "    pid = os.fork()\n"
+        "    if not pid: os._exit(0)\n"
+        "    os.waitpid(pid, 0)\n"
+        "over.append(1)\n"
+        "thread.join()\n"
+        "print('done')\n"
+    )
+    AuditLog.create(tmp_path / "log", origin=ORIGIN)
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    assert subprocess.run(command, capture_output=True, text=True, timeout=300, check=False).stdout == "done\n"
 
 
 def test_pickled(tmp_path: Path) -> None:
@@ -796,7 +864,7 @@ VALUES = st.one_of(
     st.text(), st.sampled_from([NAME, UID, DIGEST, KID, *TOKENS]), st.integers(), st.none(), st.booleans()
 )
 FIELDS = st.dictionaries(
-    st.one_of(st.sampled_from(sorted(audit._FORMS)), st.text()),
+    st.one_of(st.sampled_from(sorted(audit_lines.FORMS)), st.text()),
     st.one_of(VALUES, st.lists(VALUES, max_size=3)),
     max_size=4,
 )
@@ -824,7 +892,7 @@ def test_lines_hold_only_what_is_allowed(tmp_path: Path, event: str, fields: dic
     assert line.count(b"\n") == 1
     entry = json.loads(line.split(b"\t")[0])
     assert {**fields, "event": event, "n": entry["n"], "t": entry["t"]} == entry
-    assert set(fields) <= set(audit._FORMS)
+    assert set(fields) <= set(audit_lines.FORMS)
     for name, value in fields.items():
         for one in value if isinstance(value, list) else [value]:
             # a pseudonym may be any word of a curated list, and no number shows where it comes from

@@ -32,7 +32,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from dicomshield import Action, Deidentifier, Option, PolicyError, Profile, Project, Quarantined, Reason, Region
+from dicomshield import Action, Deidentifier, Profile, Project, Quarantined, Reason, Region
 from dicomshield.encoding.source import Source
 from dicomshield.masker import Masker
 from dicomshield.storage import Storage
@@ -594,12 +594,6 @@ def test_claims_need_a_profile_that_conforms(project: Project) -> None:
     result = Deidentifier(profile, project=project).bytes(encoded(ds))
     assert result.report.claims == ()
     assert pydicom.dcmread(BytesIO(result.data)).BurnedInAnnotation == "YES"
-
-
-def test_the_option_itself_waits_for_its_finders() -> None:
-    """A profile cannot promise clean pixels; each object says whether it was masked."""
-    with pytest.raises(PolicyError):
-        Profile.basic(Option.CLEAN_PIXEL_DATA)
 
 
 # Writing

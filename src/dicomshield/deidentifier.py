@@ -7,19 +7,19 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from io import BytesIO
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 
 from ._version import __version__
-from .encoding.container import Container, deflate
+from .encoding.container import Container, deflate, deflate_around
 from .encoding.elements import PIXEL_TAGS, Element, Noted, Run, Scan, tag_name
-from .encoding.pieces import Piece, Range, joined
+from .encoding.pieces import Envelope, Piece, Range, joined
 from .encoding.source import Source
 from .encoding.write import element, file_meta, item
-from .errors import Finding, MissingExtra, Quarantined, Reason
+from .errors import Finding, MissingExtra, PolicyError, Quarantined, Reason
 from .evidence import residual
 from .evidence.report import Report
 from .finders.burned_in import suspicion
@@ -37,15 +37,21 @@ from .profile import (
     Action,
     ActionTable,
     Decision,
+    Marks,
     Option,
     Profile,
 )
-from .rebuild import ENCAPSULATED_DOCUMENT, Rebuilder, Rebuilt, as_it_is
+from .rebuild import ENCAPSULATED_DOCUMENT, ENCLOSED, Enclose, Rebuilder, Rebuilt, as_it_is
 from .standard import tables
-from .storage import Durability, Outcome, Storage
+from .storage import Durability, Outcome, Storage, object_name
 
 if TYPE_CHECKING:
     from pydicom import Dataset
+
+    from .finders.finder import Image
+    from .finders.search import PixelSearch, Searched
+    from .vault.encrypted_attributes import Encloser
+    from .vault.entering import Original
 
 __all__ = ["Deidentifier", "Result"]
 
@@ -54,6 +60,8 @@ _Readable = bytes | bytearray | memoryview | BinaryIO | str | os.PathLike[str]
 _META: Final = 1 << 12
 """Bytes of an output that are searched beside its data set, if it has no File Meta Information."""
 _SEARCH: Final = 1 << 22
+_LONGEST: Final = 1 << 12
+"""Bytes of the longest value that goes into a crosswalk."""
 _OVERLAP: Final = 1 << 10
 """Bytes searched at once in a long run, and how far one search reaches into the next."""
 _CLEAR: Final = 1 << 12
@@ -79,18 +87,25 @@ class Result(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """An object ready to be released: where ranges come from, and all pieces of the file."""
+    """An object ready to be released: where ranges come from, all pieces of the file, and whom it was of."""
 
     source: Source
     pieces: list[Piece]
     report: Report
+    original: Original | None
 
     @classmethod
-    def of(cls, container: Container, meta: bytes, pieces: list[Piece], report: Report) -> Prepared:
+    def of(
+        cls, container: Container, meta: bytes, pieces: list[Piece], report: Report, original: Original | None
+    ) -> Prepared:
         """Put File Meta Information and data set together, deflated if that is its transfer syntax."""
-        if container.deflated:
-            return cls(Source.of(b""), [meta, deflate(joined(container.source, pieces))], report)
-        return cls(container.source, [meta, *pieces], report)
+        if not container.deflated:
+            return cls(container.source, [meta, *pieces], report, original)
+        for at, piece in enumerate(pieces):
+            if isinstance(piece, Envelope):
+                before, after = (joined(container.source, part) for part in (pieces[:at], pieces[at + 1 :]))
+                return cls(Source.of(b""), [meta, *deflate_around(before, piece, after)], report, original)
+        return cls(Source.of(b""), [meta, deflate(joined(container.source, pieces))], report, original)
 
     def write(self, storage: Storage) -> Report:
         """Write it to its place.
@@ -121,6 +136,16 @@ class Deidentifier:
         Read each output again with pydicom and check it against the Types of its SOP class.
     durability : Durability
         When files are forced to the disk.
+    encloser : Encloser, optional
+        Put the original attributes, encrypted, into each object (PS3.15 E.1.1). Two runs then give the same objects
+        but for these.
+    keep_originals : bool
+        Let prepared objects tell whom they were of, for a crosswalk.
+
+    Raises
+    ------
+    PolicyError
+        If the policy keeps Encrypted Attributes Sequences and there is an encloser.
 
     Notes
     -----
@@ -135,8 +160,13 @@ class Deidentifier:
         patients: PatientList | None = None,
         verify_fully: bool = False,
         durability: Durability = Durability.NONE,
+        encloser: Encloser | None = None,
+        keep_originals: bool = False,
     ) -> None:
         self.profile = profile or Profile.basic()
+        if encloser is not None and ENCLOSED in self.profile.overrides:
+            raise PolicyError("the policy has an override for (0400,0500), which is to hold the encrypted attributes")
+        self.encloser, self.keep_originals = encloser, keep_originals
         self.project = project if isinstance(project, Project) else Project(project)
         self.pseudonymizer = Pseudonymizer(
             self.project.secret, self.profile.date_range, patients, only_listed=self.profile.only_listed
@@ -229,30 +259,31 @@ class Deidentifier:
         """
         report = Report("") if report is None else report
         report.profile = self.profile.digest
-        container, scan, header = self._open(source)
+        container, scan, header = found = self._open(source)
         report.transfer_syntax = container.transfer_syntax
         sop_class = _uid(header, _SOP_CLASS)
         self._accept(header, sop_class, report)
-        pixels = self._pixels(container, scan, header, report)
         patient = self._patient(header)
-        marks = _pixel_marks(self.profile, container.transfer_syntax, header, pixels)
+        pixels, no_text = self._pixels(found, patient, report)
+        marks = _pixel_marks(self.profile, container.transfer_syntax, header, pixels, no_text)
         done = self._markers(container.explicit, marks)
-        rebuilder = self._rebuilder(header, patient, container.explicit, done.pixels)
-        rebuilt = rebuilder.rebuild(
-            container, scan, insert=done.elements, codes=done.codes, pixel_length=_pixel_length(scan, header),
-            pixels=pixels.stream,
-        )  # fmt: skip
-        report.parts = tuple(outcome.changes for outcome in rebuilt.outcomes)
-        report.dropped = rebuilt.dropped + sum(outcome.dropped for outcome in rebuilt.outcomes)
-        report.claims = done.claims
+        rebuilder = self._rebuilder(header, patient, container.explicit, marks)
         report.patient = patient.pseudonym
         report.study, report.series, report.instance = (
             self._new_uid(rebuilder.table, tag, header[tag]) for tag in (_STUDY, _SERIES, _INSTANCE)
         )
-        report.name = "/".join((_folder_name(patient.pseudonym), report.study, report.series, report.instance)) + ".dcm"
+        rebuilt = rebuilder.rebuild(
+            container, scan, insert=done.elements, codes=done.codes, pixel_length=_pixel_length(scan, header),
+            pixels=pixels.stream, enclose=self._enclose(container, header, report.instance),
+        )  # fmt: skip
+        report.parts = tuple(outcome.changes for outcome in rebuilt.outcomes)
+        report.dropped = rebuilt.dropped + sum(outcome.dropped for outcome in rebuilt.outcomes)
+        report.claims = done.claims
+        report.name = object_name(report.patient, report.study, report.series, report.instance)
         meta = file_meta(sop_class.encode(), report.instance.encode(), container.transfer_syntax)
         self._search(container.source, rebuilt, report.name)
-        clean = Prepared.of(container, meta, rebuilt.pieces, report)
+        original = self._original(container, scan, header) if self.keep_originals else None
+        clean = Prepared.of(container, meta, rebuilt.pieces, report, original)
         report.outcome, report.checks = "released", ("residual",)
         if self.verify_fully:
             from .evidence.verify import check
@@ -276,7 +307,7 @@ class Deidentifier:
             _, scan, header = self._open(source)
         element, (names, _) = pixel_element(scan), self.profile.masks_of(header)
         masked = element is not None and bool(names)
-        yield from _planned(self._table(header, frozenset() if masked else None), scan.elements, ())
+        yield from _planned(self._table(header, Marks((), masked=True) if masked else None), scan.elements, ())
         if element is not None and masked:
             yield (element.tag,), Decision(Action.MASK, Action.MASK, f"masked by {names}")
 
@@ -303,6 +334,22 @@ class Deidentifier:
         issuer = "" if self.profile.ignore_issuer else issuer
         return self.pseudonymizer.patient(patient_id, issuer, _uid(header, _STUDY))
 
+    def _original(self, container: Container, scan: Scan, header: Header) -> Original:
+        """Return whom an object is of, for a crosswalk."""
+        from .vault.entering import ATTRIBUTES, Original
+
+        patient_id, issuer = (_text(header.get(tag, b"")) for tag in (0x00100020, 0x00100021))
+        issuer = "" if self.profile.ignore_issuer else self.pseudonymizer.issuer_of(patient_id, issuer)
+        values = {tag: value for tag, value in header.items() if tag in ATTRIBUTES}
+        return Original(patient_id, issuer, _values(container.source, scan, ATTRIBUTES) | values)
+
+    def _enclose(self, container: Container, header: Header, instance: str) -> Enclose | None:
+        """Return what makes the Encrypted Attributes Sequence of an object, if there is to be one."""
+        if self.encloser is None:
+            return None
+        always = {tag: header[tag] for tag in (0x00080005, _INSTANCE) if tag in header}
+        return partial(self.encloser.enclose, instance, always, container.explicit)
+
     def _accept(self, header: Header, sop_class: str, report: Report) -> None:
         """Hold back what is incomplete, or of a SOP class that the profile does not accept."""
         for tag in (_SOP_CLASS, _INSTANCE, _STUDY, _SERIES):
@@ -318,30 +365,64 @@ class Deidentifier:
         if ENCAPSULATED_DOCUMENT in header and _text(header.get(0x00420012, b"")) != "application/pdf":
             raise Quarantined(Reason.DOCUMENT)
 
-    def _pixels(self, container: Container, scan: Scan, header: Header, report: Report) -> Masking:
-        """Decide what is done with the pixels; hold back an object whose pixels may carry text that no mask covers."""
+    def _pixels(self, opened: Opened, patient: Patient, report: Report) -> tuple[Masking, bool]:
+        """Decide what is done with the pixels, and whether it may be said that no text is left.
+
+        Raises
+        ------
+        Quarantined
+            If the pixels may carry text that no mask covers.
+        """
+        container, scan, header = opened
         element = pixel_element(scan)
         if element is None:
             report.pixels = "none"
-            return Masking(None)
+            return Masking(None), False
         names, shapes = self.profile.masks_of(header)
         why = suspicion(header, _uid(header, _SOP_CLASS))
-        if why and not shapes and not self.profile.trust_pixels:
+        overlay, searched = overlay_in_pixels(header), None
+        if self._finders is not None:
+            image = self._image(opened, element, patient)
+            searched = self._finders(image)
+            overlay = overlay or searched.overlay
+            names, shapes = ", ".join(searched.finders), searched.shapes
+            report.findings = searched.findings
+        elif why and not shapes and not self.profile.trust_pixels:
             raise Quarantined(Reason.BURNED_IN, why)
-        pixels = masked(
-            container.source, element, header, container.transfer_syntax, shapes, overlay=overlay_in_pixels(header)
-        )
-        report.pixels = f"kept, trusted by policy: {why}" if why else "kept"
-        if shapes:
-            report.pixels = f"masked by {names}, {pixels.touched} of {pixels.frames} frames"
-        return pixels
+        pixels = masked(container.source, element, header, container.transfer_syntax, shapes, overlay=overlay)
+        report.pixels = _done(pixels, names, searched, why)
+        return pixels, searched.covers if searched else pixels.complete
 
-    def _table(self, header: Header, marks: frozenset[int] | None = None) -> ActionTable:
+    @cached_property
+    def _finders(self) -> PixelSearch | None:
+        """What looks for text in pixels, if the profile asks for it."""
+        if not self.profile.searches_pixels:
+            return None
+        from .finders.search import PixelSearch
+
+        return PixelSearch(self.profile)
+
+    def _image(self, opened: Opened, element: Element, patient: Patient) -> Image:
+        """Return an image as finders see it, with what they are to recognize of the patient."""
+        from .finders.finder import Image
+        from .finders.text.harmless import own_values
+        from .pixels.decode import Frames
+
+        container, scan, header = opened
+        frames = Frames(container.source, element, Layout.of(header), container.transfer_syntax)
+        rebuilt = self._rebuilder(header, patient, container.explicit).rebuild(container, scan)
+        spelled, _ = _known(rebuilt)
+        harvests = tuple([outcome.harvest for outcome in rebuilt.outcomes if outcome.harvest])
+        return Image(
+            header, _uid(header, _SOP_CLASS), frames, container.source, scan, spelled, own_values(harvests)
+        )
+
+    def _table(self, header: Header, marks: Marks | None = None) -> ActionTable:
         lists_references = LISTED_REFERENCES in header
         return self.profile.table(_uid(header, _SOP_CLASS), lists_references=lists_references, marks=marks)
 
     def _rebuilder(
-        self, header: Header, patient: Patient, explicit: bool, marks: frozenset[int] | None = None
+        self, header: Header, patient: Patient, explicit: bool, marks: Marks | None = None
     ) -> Rebuilder:
         """Return the rebuilder of the series at hand, which remembers what the objects share."""
         table, charset = self._table(header, marks), header.get(0x00080005, b"")
@@ -360,14 +441,14 @@ class Deidentifier:
             raise Quarantined(Reason.INCOMPLETE, f"no valid {tag_name(tag)} would be left")
         return text
 
-    def _markers(self, explicit: bool, marks: _Marks | None) -> _Markers:
+    def _markers(self, explicit: bool, marks: Marks | None) -> _Markers:
         """Return what the output says was done."""
         if (explicit, marks) not in self._known_markers:
             self._known_markers[explicit, marks] = _markers_of(self.profile, explicit, marks)
         return self._known_markers[explicit, marks]
 
     @cached_property
-    def _known_markers(self) -> dict[tuple[bool, _Marks | None], _Markers]:
+    def _known_markers(self) -> dict[tuple[bool, Marks | None], _Markers]:
         return {}
 
     def __getstate__(self) -> dict[str, object]:
@@ -376,21 +457,15 @@ class Deidentifier:
         return state
 
 
-_Marks = tuple[tuple[int, bytes, bytes], ...]
-"""Tag, VR and value of attributes that tell of masked pixels."""
-
-
 class _Markers(NamedTuple):
     """What an output says was done.
 
-    ``claims`` are codes of CID 7050, ``codes`` their encoded items, ``elements`` the other elements by tag; ``pixels``
-    are those of them that tell of masked pixels, ``None`` if none are masked.
+    ``claims`` are codes of CID 7050, ``codes`` their encoded items, ``elements`` the other elements by tag.
     """
 
     claims: tuple[str, ...]
     codes: bytes
     elements: list[tuple[int, bytes]]
-    pixels: frozenset[int] | None
 
 
 _SOP_CLASS, _INSTANCE, _STUDY, _SERIES = 0x00080016, 0x00080018, 0x0020000D, 0x0020000E
@@ -403,27 +478,32 @@ _LOSSY_SYNTAXES: Final = frozenset(f"{_JPEG}{end}" for end in (50, 51, 81))
 _JPEG_2000: Final = frozenset(f"{_JPEG}{end}" for end in (90, 91, 201, 202, 203))
 
 
-def _pixel_marks(profile: Profile, syntax: str, header: Header, pixels: Masking) -> _Marks | None:
-    """Return what an object says of its masked pixels (PS3.15 E.3.1, PS3.3 C.7.6.1.1.5); ``None`` if none are."""
-    if not pixels.touched:
-        return None
-    marks = []
+def _done(pixels: Masking, names: str, searched: Searched | None, why: str | None) -> str:
+    """Say in a report what was done with the pixels."""
+    done = f"masked by {names}, {pixels.touched} of {pixels.frames} frames" if pixels.touched else "kept"
+    if searched is not None:
+        return f"{done}; {searched.note}"
+    return f"{done}, trusted by policy: {why}" if why and not pixels.touched else done
+
+
+def _pixel_marks(profile: Profile, syntax: str, header: Header, pixels: Masking, no_text: bool) -> Marks | None:
+    """Return what an object says of its pixels (PS3.15 E.3.1, PS3.3 C.7.6.1.1.5); ``None`` if nothing was done."""
+    elements = []
     if pixels.complete and syntax in _JPEG_2000 and _text(header.get(PHOTOMETRIC, b"")) == "YBR_ICT":
         # every frame was encoded again, reversibly: PS3.5 8.2.4
-        marks.append((PHOTOMETRIC, b"CS", b"YBR_RCT"))
-    if pixels.complete and profile.conforms:
-        marks.append((BURNED_IN_ANNOTATION, b"CS", b"NO"))
-    if syntax in _LOSSY_SYNTAXES:
-        marks.append((LOSSY, b"CS", b"01"))
-    return tuple(marks)
+        elements.append((PHOTOMETRIC, b"CS", b"YBR_RCT"))
+    if no_text and profile.conforms:
+        elements.append((BURNED_IN_ANNOTATION, b"CS", b"NO"))
+    if pixels.touched and syntax in _LOSSY_SYNTAXES:
+        elements.append((LOSSY, b"CS", b"01"))
+    return Marks(tuple(elements), pixels.touched > 0) if elements or pixels.touched else None
 
 
-def _markers_of(profile: Profile, explicit: bool, marks: _Marks | None) -> _Markers:
+def _markers_of(profile: Profile, explicit: bool, marks: Marks | None) -> _Markers:
     """Build what an output says was done (PS3.15 E.1.1, E.2, E.3.1, E.3.6)."""
-    pixels = frozenset(tag for tag, _, _ in marks) if marks is not None else None
-    claimed = {option.name for option in profile.options}
-    if pixels and BURNED_IN_ANNOTATION in pixels:
-        claimed.add("CLEAN_PIXEL_DATA")
+    claimed = {option.name for option in profile.options - {Option.CLEAN_PIXEL_DATA}}
+    if marks and BURNED_IN_ANNOTATION in marks.tags:
+        claimed.add(Option.CLEAN_PIXEL_DATA.name)
     names = ["BASIC_PROFILE", *sorted(claimed)] if profile.conforms else []
     codes = [tables.method_codes()[name] for name in names]
     items = b"".join(
@@ -442,10 +522,9 @@ def _markers_of(profile: Profile, explicit: bool, marks: _Marks | None) -> _Mark
         (0x00120063, b"LO", f"dicomshield {__version__}, {basis}".encode()),
         (0x00280303, b"CS", temporal),
     ]
-    elements = [
-        (tag, element(tag, vr, value, explicit=explicit)) for tag, vr, value in sorted([*texts, *(marks or ())])
-    ]
-    return _Markers(tuple(value for value, _ in codes), items, elements, pixels)
+    texts += marks.elements if marks else ()
+    elements = [(tag, element(tag, vr, value, explicit=explicit)) for tag, vr, value in sorted(texts)]
+    return _Markers(tuple(value for value, _ in codes), items, elements)
 
 
 def _pixel_length(scan: Scan, header: Header) -> int | None:
@@ -507,7 +586,8 @@ class _Search:
             # one tuple: in another thread, what was searched must not be paired with other spellings
             searched_uids, clear = uids, set()
             self._state = spelled, uids, clear
-        pieces = [name.encode() + b"\n", *rebuilt.pieces]
+        # in what is encrypted, the shortest values would be found by chance
+        pieces = [name.encode() + b"\n", *(one for one in rebuilt.pieces if not isinstance(one, Envelope))]
         every = [piece for piece in pieces if isinstance(piece, bytes)]
         fresh = [piece for piece in every if piece not in clear]
         unsearched = b"".join(fresh)
@@ -544,17 +624,25 @@ def _planned(
                     yield from _planned(table, one.elements, inside)
 
 
+def _values(source: Source, scan: Scan, tags: frozenset[int]) -> dict[int, bytes]:
+    """Return values of noted attributes of the top level, also those that are no facts."""
+    values: dict[int, bytes] = {}
+    for noted in scan.elements:
+        if isinstance(noted, Run):
+            raw = noted.stretch.raw
+            inside = [one for one in noted.stretch.elements if isinstance(one, Element) and one.tag in tags]
+            values |= {one.tag: raw[one.value : one.end] for one in inside}
+        elif isinstance(noted, Element) and noted.tag in tags and noted.end - noted.value <= _LONGEST:
+            values[noted.tag] = source.slice(noted.value, noted.end)
+    return values
+
+
 def _text(value: bytes) -> str:
     return value.decode("latin-1").strip(" \0")
 
 
 def _uid(header: Header, tag: int) -> str:
     return _text(header.get(tag, b""))
-
-
-def _folder_name(pseudonym: str) -> str:
-    name = re.sub(r"[^A-Za-z0-9._-]", "_", pseudonym)
-    return name if name.strip(".") else "_"
 
 
 def _read(data: _Readable) -> bytes:

@@ -65,6 +65,7 @@ class Reason(Enum):
     INCOMPLETE = "an attribute that every object needs is missing; fetch or repair it"
     BURNED_IN = 'the pixels may carry text; look at it, then write a [[mask]] or pixels = "trust" in the policy'
     PIXELS = "the pixel data are broken, or cannot be masked as they are; convert them losslessly or fetch them again"
+    DETECTOR = "text in pixels is not looked for without: pip install 'dicomshield[ocr]'; then run again"
     CODEC = "a codec is needed: pip install 'dicomshield[codecs]', then run again"
     DOCUMENT = "the document inside cannot be replaced by an empty one; clean it by hand"
     PATIENT = "the patient is not in the list given with --patients; add a line for it"

@@ -14,7 +14,7 @@ from .identity.pseudonym import Patient, Pseudonymizer
 from .opened import opened, overlay_in_pixels, pixel_element
 from .pixels.masking import masked
 from .pixels.region import Shape
-from .profile import ABOUT_PIXELS, FACTS, Action, ActionTable, Decision, of_masked, vr_of
+from .profile import ABOUT_PIXELS, FACTS, Action, ActionTable, Decision, Marks, of_pixels, vr_of
 from .rebuild import Rebuilder
 
 __all__ = ["Masker"]
@@ -54,7 +54,7 @@ class Masker:
         sop_class, instance = (header.get(tag, b"").strip(b" \0") for tag in (0x00080016, 0x00080018))
         report = Report("", name=name, transfer_syntax=container.transfer_syntax)
         report.pixels = f"masked, {pixels.touched} of {pixels.frames} frames"
-        return Prepared.of(container, file_meta(sop_class, instance, container.transfer_syntax), pieces, report)
+        return Prepared.of(container, file_meta(sop_class, instance, container.transfer_syntax), pieces, report, None)
 
     def _scanner(self, *, explicit: bool) -> Scanner:
         return self._scanners[explicit]
@@ -76,7 +76,7 @@ class _Everything(ActionTable):
         self.masked = True
 
     def decide(self, tag: int, vr: bytes, parent: int = 0) -> Decision:  # noqa: ARG002
-        return of_masked(tag, frozenset()) or Decision(Action.KEEP, Action.KEEP, "")
+        return of_pixels(tag, Marks((), masked=True)) or Decision(Action.KEEP, Action.KEEP, "")
 
     def private(self, group: int, creator: str, number: int) -> tuple[Action, bytes]:  # noqa: ARG002
         return Action.KEEP, b""

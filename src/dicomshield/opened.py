@@ -16,7 +16,7 @@ from .profile import FACTS
 __all__ = ["Header", "Opened", "opened", "overlay_in_pixels", "pixel_element"]
 
 Header = dict[int, bytes]
-"""tag -> value as encoded, of attributes of the top level; empty if it is too long to be read as a fact."""
+"""tag -> value as encoded, of attributes of the top level; empty if it is a sequence, or too long for a fact."""
 _VALUE: Final = 1 << 12
 """Longest value, in bytes, that is read as a fact about the object."""
 _PALETTE: Final = 1 << 17
@@ -66,8 +66,9 @@ def _header(source: Source, scan: Scan, facts: frozenset[int]) -> Header:
                 stretch.facts = _header(Source.of(stretch.raw), inside, facts)
             header |= stretch.facts
         elif type(noted) is Element and (noted.tag in facts or noted.tag & 0xFF00FFFF == _OVERLAY_BIT):
-            long = noted.end - noted.value > (_PALETTE if noted.tag in PALETTE else _VALUE)
-            if long and noted.tag not in FACTS and noted.tag in facts:
+            is_sequence = noted.items is not None
+            long = is_sequence or noted.end - noted.value > (_PALETTE if noted.tag in PALETTE else _VALUE)
+            if long and not is_sequence and noted.tag not in FACTS and noted.tag in facts:
                 # a rule would take it for missing
                 raise Quarantined(Reason.TOO_LARGE, "an attribute that a mask looks at")
             header[noted.tag] = b"" if long else slice_(noted.value, noted.end)

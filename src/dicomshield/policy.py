@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from .errors import PolicyError, did_you_mean, shown
 from .pixels import rules
-from .profile import DATE_RANGE, MARKERS, TEMPORAL, Action, Option, Profile
+from .profile import DATE_RANGE, MARKERS, PRESETS, TEMPORAL, Action, Option, Profile, TextSearch
 from .standard import tables
 
 __all__ = ["read"]
@@ -46,6 +46,7 @@ def read(path: str | os.PathLike[str]) -> Profile:
 
 _KEYS: Final = (
     "options", "attributes", "private", "sop_classes", "date_range", "pixels", "unlisted_patients", "issuer", "mask",
+    "text",
 )  # fmt: skip
 
 
@@ -70,7 +71,23 @@ def _profile(policy: dict[str, Any]) -> Profile:
         only_listed=_choice(policy, "unlisted_patients", ("pseudonymize", "quarantine")) == "quarantine",
         ignore_issuer=_choice(policy, "issuer", ("use", "ignore")) == "ignore",
         masks=rules.read(policy.get("mask", [])),
+        text=_text_search(_section(policy, "text")),
     )
+
+
+def _text_search(wanted: dict[str, Any]) -> TextSearch:
+    """Read ``[text]``: how text in pixels is looked for."""
+    for key in wanted:
+        if key not in _TEXT_KEYS:
+            raise PolicyError(f"[text] has no key {shown(key)}" + did_you_mean(key, _TEXT_KEYS))
+    return TextSearch(
+        preset=_choice(wanted, "preset", PRESETS, "default"),
+        every_image=_choice(wanted, "images", ("suspect", "all")) == "all",
+        keep_harmless=_choice(wanted, "keep", ("nothing", "harmless")) == "harmless",
+    )
+
+
+_TEXT_KEYS: Final = ("preset", "images", "keep")
 
 
 def _strings(policy: dict[str, Any], key: str) -> list[str]:
@@ -87,8 +104,8 @@ def _section(policy: dict[str, Any], key: str) -> dict[str, Any]:
     return value
 
 
-def _choice(policy: dict[str, Any], key: str, choices: tuple[str, ...]) -> str:
-    value = policy.get(key, choices[0])
+def _choice(policy: dict[str, Any], key: str, choices: tuple[str, ...], default: str = "") -> str:
+    value = policy.get(key, default or choices[0])
     if value not in choices:
         raise PolicyError(f"{key} must be {' or '.join(choices)}" + did_you_mean(str(value), choices))
     return str(value)

@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from .encoding.source import Source
 from .errors import PolicyError, Quarantined, Reason
 from .opened import opened, pixel_element
-from .pixels.decode import Frames
-from .pixels.encapsulated import editor
+from .pixels.decode import Frames, MaskedFrames
 from .pixels.layout import Layout, palette
 from .pixels.picture import outlined, picture, sheet
-from .pixels.region import compiled
 from .profile import Profile
 
 if TYPE_CHECKING:
@@ -72,17 +70,14 @@ def preview(source: Source, profile: Profile, *, frames: Sequence[int] | None = 
     if not all(0 <= number < len(stored) for number in wanted):
         raise PolicyError(f"the object has {len(stored)} frames")
     what, shapes = profile.masks_of(header)
-    plans = compiled(shapes, layout.rows, layout.columns, layout.frames)
-    edit = editor(stored.syntax, layout) if masked else None
+    released = MaskedFrames(stored, shapes)
     colours = _colours(layout, header) if layout.photometric == "PALETTE COLOR" else None
     pictures = []
     for number in wanted:
-        boxes = next(plan.boxes for plan in plans if plan.first <= number < plan.last)
-        data = stored.data(number)
-        before = stored.decode(data)
-        after = stored.decode(edit(data, boxes)) if edit and boxes else before
+        before = stored[number]
+        after = released[number] if masked else before
         shown = picture(after, layout, (before.min(), before.max()), colours)
-        pictures.append(shown if masked else outlined(shown, boxes))
+        pictures.append(shown if masked else outlined(shown, released.boxes(number)))
     return Preview(sheet(pictures), wanted, f"masked by {what}" if what else "no mask")
 
 

@@ -23,7 +23,7 @@ from .pixels.region import Shape
 from .pixels.rules import MaskRule, first_match, tags
 from .standard import tables
 
-__all__ = ["Action", "ActionTable", "Decision", "Option", "Profile"]
+__all__ = ["PRESETS", "Action", "ActionTable", "Decision", "Marks", "Option", "Profile", "TextSearch"]
 
 
 class Option(Enum):
@@ -97,7 +97,7 @@ METHOD_CODES: Final = 0x00120064
 MARKERS: Final = frozenset({0x00120062, 0x00120063, METHOD_CODES, 0x00280303})
 """Attributes that say what was done; written anew (PS3.15 E.1.1)."""
 LISTED_REFERENCES: Final = 0x00081115
-_BREAKS: Final = (0x00120062, 0x00120065, 0x00280303, 0x00280304, 0x7FE00000)
+_BREAKS: Final = (0x00120062, 0x00120065, 0x00280303, 0x00280304, 0x04000500, 0x7FE00000)
 """New elements stand here, and pixel data are never remembered."""
 FACTS: Final = frozenset(
     {
@@ -107,7 +107,9 @@ FACTS: Final = frozenset(
         0x00080018,
         0x00080060,
         0x00080064,
+        0x00080070,
         0x0008103E,
+        0x00081090,
         LISTED_REFERENCES,
         0x00100020,
         0x00100021,
@@ -132,7 +134,9 @@ _ICON: Final = 0x00880200
 ABOUT_PIXELS: Final = _PIXEL_MARKERS | _IMAGE_TYPES | _PIXEL_VALUES | {_ICON}
 """Attributes that tell of the pixels or repeat them, so that somebody must decide about them when pixels are masked."""
 
-_WITH_CLEANER: Final = frozenset(option for option in Option if not option.name.startswith("CLEAN_"))
+_WITH_CLEANER: Final = frozenset(
+    option for option in Option if option is Option.CLEAN_PIXEL_DATA or not option.name.startswith("CLEAN_")
+)
 _PSEUDONYM: Final = frozenset({0x00100010, 0x00100020, 0x00120040})
 TEMPORAL: Final = frozenset({"DA", "DT", "TM"})
 _VOCABULARY_DATES: Final = frozenset({0x00080106, 0x00080107})
@@ -142,6 +146,57 @@ _NOT_ACCEPTED: Final = frozenset(
     {"1.2.840.10008.5.1.4.1.1.9.4.1", "1.2.840.10008.5.1.4.1.1.9.4.2", "1.2.840.10008.5.1.4.1.1.201.1"}
 )
 """A voice is a biometric identifier; an inventory lists patients and where their files lie."""
+
+
+class Marks(NamedTuple):
+    """What an object says of its pixels.
+
+    Attributes
+    ----------
+    elements : tuple of (int, bytes, bytes)
+        Tag, VR and value of what is written anew.
+    masked : bool
+        Whether pixels are masked; else they were only searched.
+    """
+
+    elements: tuple[tuple[int, bytes, bytes], ...]
+    masked: bool
+
+    @property
+    def tags(self) -> frozenset[int]:
+        """The attributes that are written anew."""
+        return frozenset(tag for tag, _, _ in self.elements)
+
+
+PRESETS: Final = ("light", "default", "paranoid")
+
+
+@dataclass(frozen=True)
+class TextSearch:
+    """How ``CLEAN_PIXEL_DATA`` looks for text in pixels.
+
+    Attributes
+    ----------
+    preset : str
+        ``"light"``, ``"default"`` or ``"paranoid"``.
+    every_image : bool
+        Search images, too, that give no reason to think that they carry text.
+    keep_harmless : bool
+        Leave what is read as nothing but a side, a view, a scale or a setting of the scanner.
+
+    Raises
+    ------
+    PolicyError
+        If there is no such preset.
+    """
+
+    preset: str = "default"
+    every_image: bool = False
+    keep_harmless: bool = False
+
+    def __post_init__(self) -> None:
+        if self.preset not in PRESETS:
+            raise PolicyError(f"preset must be {' or '.join(PRESETS)}" + did_you_mean(self.preset, PRESETS))
 
 
 @dataclass(frozen=True)
@@ -169,6 +224,8 @@ class Profile:
         What to black out in which images; of the rules that match one, the first holds.
     regions : tuple of Region, Polygon or Bitmap
         What to black out in every image, beside what the rules say.
+    text : TextSearch
+        With ``CLEAN_PIXEL_DATA``: how text in pixels is looked for.
     """
 
     options: frozenset[Option] = frozenset()
@@ -181,12 +238,15 @@ class Profile:
     ignore_issuer: bool = False
     masks: tuple[MaskRule, ...] = ()
     regions: tuple[Shape, ...] = ()
+    text: TextSearch = TextSearch()
 
     def __post_init__(self) -> None:
         _refuse_contradictions(self.options)
         low, high = self.date_range
         if not -36500 <= low <= high <= 36500 or low == high == 0:
             raise PolicyError("date_range must be two numbers of days, the smaller first, not both 0")
+        if self.trust_pixels and self.searches_pixels:
+            raise PolicyError('CLEAN_PIXEL_DATA looks at the pixels that pixels = "trust" would not look at: choose one')
 
     @classmethod
     def basic(cls, *options: Option, trust_pixels: bool = False) -> Profile:
@@ -216,17 +276,22 @@ class Profile:
         """Return this profile with more options."""
         return replace(self, options=self.options | frozenset(options))
 
-    @cached_property
+    @property
     def digest(self) -> str:
         """Sixteen hexadecimal digits that change whenever a decision could."""
+        return self.whole_digest[:16]
+
+    @cached_property
+    def whole_digest(self) -> str:
+        """The same with all 64 digits of SHA-256."""
         said = [
             tables.EDITION, sorted(option.name for option in self.options),
             sorted((tag, action.name) for tag, action in self.overrides.items()),
             sorted((*key, action.name) for key, action in self.private_overrides.items()),
             sorted(self.accepted or ()), self.date_range, self.trust_pixels, self.only_listed,
-            self.ignore_issuer, self.masks, self.regions,
+            self.ignore_issuer, self.masks, self.regions, self.text,
         ]  # fmt: skip
-        return hashlib.sha256(repr(said).encode()).hexdigest()[:16]
+        return hashlib.sha256(repr(said).encode()).hexdigest()
 
     @cached_property
     def conforms(self) -> bool:
@@ -253,12 +318,23 @@ class Profile:
     @property
     def masking(self) -> bool:
         """Whether any image can be masked."""
-        return bool(self.masks or self.regions)
+        return bool(self.masks or self.regions or self.searches_pixels)
+
+    @property
+    def searches_pixels(self) -> bool:
+        """Whether text is looked for in pixels."""
+        return Option.CLEAN_PIXEL_DATA in self.options
 
     @cached_property
     def facts(self) -> frozenset[int]:
         """Attributes whose values are read before anything is decided; their own fate is as the tables say."""
-        return FACTS | tags(self.masks)
+        return FACTS | tags(self.masks) | (self._finders_facts if self.searches_pixels else frozenset())
+
+    @property
+    def _finders_facts(self) -> frozenset[int]:
+        from .finders import burned_in, devices, gate, overlays, ultrasound
+
+        return burned_in.TAGS | devices.tags() | ultrasound.TAGS | overlays.TAGS | gate.TAGS
 
     @cached_property
     def _noted(self) -> frozenset[int]:
@@ -283,7 +359,7 @@ class Profile:
         return implicit, explicit
 
     def table(
-        self, sop_class: str, *, lists_references: bool = False, marks: frozenset[int] | None = None
+        self, sop_class: str, *, lists_references: bool = False, marks: Marks | None = None
     ) -> ActionTable:
         """Return the decisions for one SOP class.
 
@@ -293,8 +369,8 @@ class Profile:
         lists_references : bool
             Whether the object has a Common Instance Reference Module (PS3.3 C.12.2), which lists what its
             references name: with nothing left to list, the object would contradict itself.
-        marks : frozenset of int, optional
-            Of an object whose pixels are masked: what is written anew to say so.
+        marks : Marks, optional
+            Of an object whose pixels are masked or were searched: what it says of that.
         """
         key = sop_class, lists_references, marks
         if key not in self._tables:
@@ -302,7 +378,7 @@ class Profile:
         return self._tables[key]
 
     @cached_property
-    def _tables(self) -> dict[tuple[str, bool, frozenset[int] | None], ActionTable]:
+    def _tables(self) -> dict[tuple[str, bool, Marks | None], ActionTable]:
         return {}
 
     def __getstate__(self) -> dict[str, object]:
@@ -392,10 +468,10 @@ class ActionTable:
     """
 
     def __init__(
-        self, profile: Profile, sop_class: str, lists_references: bool, marks: frozenset[int] | None = None
+        self, profile: Profile, sop_class: str, lists_references: bool, marks: Marks | None = None
     ) -> None:
         self._profile, self._lists_references, self._marks = profile, lists_references, marks
-        self.masked = marks is not None
+        self.masked = marks is not None and marks.masked
         self._types = tables.iod_types().get(sop_class, {})
         self._decided: dict[tuple[int, bytes, int], Decision] = {}
 
@@ -447,8 +523,8 @@ class ActionTable:
         return Action.KEEP
 
     def _decide(self, tag: int, vr: bytes, parent: int) -> Decision:
-        if self._marks is not None and (masked := of_masked(tag, self._marks)):
-            return masked
+        if self._marks is not None and (decided := of_pixels(tag, self._marks)):
+            return decided
         if tag in MARKERS:
             return Decision(Action.REWRITE, Action.REMOVE, "says what was done; written anew, PS3.15 E.1.1")
         profile = self._profile
@@ -473,10 +549,12 @@ class ActionTable:
         return Decision(basic, basic, why)
 
 
-def of_masked(tag: int, marks: frozenset[int]) -> Decision | None:
-    """Decide about what tells of pixels that are masked, or repeats them."""
-    if tag in marks:
+def of_pixels(tag: int, marks: Marks) -> Decision | None:
+    """Decide about what tells of pixels that are masked or were searched, or repeats them."""
+    if tag in marks.tags:
         return Decision(Action.REWRITE, Action.REMOVE, "says what was done to the pixels; written anew")
+    if not marks.masked:
+        return None
     if tag in _IMAGE_TYPES:
         return Decision(Action.DERIVE, Action.KEEP, "the pixels are masked, PS3.3 C.7.6.1.1.2")
     if tag in _PIXEL_VALUES:

@@ -8,26 +8,31 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from operator import itemgetter
 from typing import Final, NamedTuple
 
 from .encoding.container import Container
 from .encoding.elements import PIXEL_TAGS, Dropped, Element, Item, Noted, Run, Scan, Stretch, tag_at
-from .encoding.pieces import Piece, Range, Stream
+from .encoding.pieces import Envelope, Piece, Range, Stream
 from .encoding.source import Source
 from .encoding.write import element, item, sequence
 from .identity.known import Harvest, Shared, kind_of, shared
 from .identity.pseudonym import Patient, Pseudonymizer
 from .profile import METHOD_CODES, Action, ActionTable, Decision, vr_of
 
-__all__ = ["Change", "Outcome", "Rebuilder", "Rebuilt", "as_it_is"]
+__all__ = ["ENCAPSULATED_DOCUMENT", "ENCLOSED", "Change", "Enclose", "Outcome", "Rebuilder", "Rebuilt", "as_it_is"]
 
 Edit = tuple[int, int, bytes]
 """Bytes ``start`` to ``end`` give way to these."""
 
 _Top = tuple[int, int, bytes | Stream]
+Enclose = Callable[[bytes, bytes], Envelope]
+"""Makes the Encrypted Attributes Sequence from the top-level elements that go, and those that come instead."""
+ENCLOSED: Final = 0x04000500
+"""The Encrypted Attributes Sequence."""
+_PIXELS: Final = 0x7FE00000
 _OFFSET_TABLES: Final = 0x7FE00001
 """The first of the attributes that describe encapsulated frames; pixel data follow them (PS3.3 C.7.6.3.1.8)."""
 _LONG_RUN: Final = 1 << 16
@@ -131,6 +136,7 @@ class Rebuilder:
         codes: bytes = b"",
         pixel_length: int | None = None,
         pixels: Stream | None = None,
+        enclose: Enclose | None = None,
     ) -> Rebuilt:
         """Build the new data set.
 
@@ -146,6 +152,9 @@ class Rebuilder:
             Bytes of native Pixel Data that are frames; what follows them goes.
         pixels : Stream, optional
             The element that takes the place of the pixel data and of their offset tables.
+        enclose : callable, optional
+            Gets the encoded top-level elements that go, private ones left out, and those that come in their place,
+            and returns the Encrypted Attributes Sequence to insert.
         """
         source, memo = container.source, self._memo
         head, known = source.head, len(source.head)
@@ -178,6 +187,7 @@ class Rebuilder:
                 edits.append((start, end, outcome.new))
             if outcome.changes or outcome.dropped or outcome.dates:
                 outcomes.append(outcome)
+        enclosed = enclose(*_before_and_after(source, edits)) if enclose else None
         if private:
             self._private(source, private, edits, outcomes)
         stored = _pixel_range(scan, pixel_length)
@@ -185,6 +195,9 @@ class Rebuilder:
             edits += _shortened(source, scan, stored)
         method = element(METHOD_CODES, b"SQ", earlier + codes, explicit=container.explicit)
         edits += _inserted(source, scan, sorted([*insert, (METHOD_CODES, method)] if earlier or codes else insert))
+        if enclosed is not None:
+            _, place = min(_next_noted(scan.elements, ENCLOSED), _next_kept(source, scan.kept, ENCLOSED))
+            edits.append((min(place, scan.end), min(place, scan.end), enclosed))
         edits.sort(key=itemgetter(0, 1))
         pieces = list(_apply(source, container.start, scan.end, edits, stored))
         return Rebuilt(pieces, stored, outcomes, dropped)
@@ -517,6 +530,17 @@ def _run(source: Source, start: int, end: int, pixels: Range | None) -> Iterator
         yield Range(start, end)
     else:
         yield source.slice(start, end)
+
+
+def _before_and_after(source: Source, edits: list[_Top]) -> tuple[bytes, bytes]:
+    """Return what goes and what comes at the top level; of pixels and private elements nobody is told."""
+    before, after = [], []
+    for start, end, new in edits:
+        tag = tag_at(source.slice(start, start + 4))
+        if isinstance(new, bytes) and tag < _PIXELS and not tag >> 16 & 1:
+            before.append(source.slice(start, end))
+            after.append(new)
+    return b"".join(before), b"".join(after)
 
 
 def _pixel_range(scan: Scan, pixel_length: int | None) -> Range | None:

@@ -6,17 +6,18 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterable
 from enum import Enum
 from typing import Final
 
-from .encoding.pieces import Chunk, Later, Piece, Range, flattened
+from .encoding.pieces import Chunk, Envelope, Later, Piece, Range, flattened
 from .encoding.source import Source
 from .errors import Quarantined, Reason
 
-__all__ = ["Content", "Durability", "Outcome", "Storage", "There"]
+__all__ = ["Content", "Durability", "Outcome", "Storage", "There", "object_name"]
 
 _BUFFER: Final = 1 << 20
 _SAMPLE: Final = 1 << 20
@@ -89,7 +90,8 @@ class Content:
     def compare(self, path: str) -> There:
         """Compare it with a file that is there: all that is not a range, and both ends of each range.
 
-        A file that is a beginning of this one was being written when the power went.
+        A file that is a beginning of this one was being written when the power went. An envelope is compared by
+        its length only.
         """
         source = self.source
         try:
@@ -303,6 +305,12 @@ class _Scratch:
                 os.close(fd)
 
 
+def object_name(patient: str, study: str, series: str, instance: str) -> str:
+    """Return the relative path of an object, by pseudonym and new UIDs."""
+    folder = re.sub(r"[^A-Za-z0-9._-]", "_", patient)
+    return "/".join((folder if folder.strip(".") else "_", study, series, instance)) + ".dcm"
+
+
 def _write(fd: int, data: bytes | memoryview) -> None:
     view = memoryview(data)
     while view:
@@ -340,7 +348,7 @@ def _length(chunk: Chunk) -> int:
 
 
 def _part(chunk: Chunk, source: Source, start: int, stop: int) -> bytes:
-    """Return the bytes of a chunk that are known already."""
+    """Return the bytes of a chunk that are known, and the same each time."""
     if isinstance(chunk, Range):
         return source.slice(chunk.start + start, chunk.start + stop)
-    return b"" if isinstance(chunk, Later) else bytes(chunk[start:stop])
+    return b"" if isinstance(chunk, Later | Envelope) else bytes(chunk[start:stop])

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from ..deidentifier import Deidentifier
 from ..encoding.pieces import Range
 from ..encoding.source import Source
-from ..errors import PolicyError, Quarantined, Reason
+from ..errors import PolicyError, Quarantined, Reason, VaultError
 from ..evidence.report import Report
 from ..storage import Storage
 from .inputs import find_files, refuse_nested
@@ -25,6 +25,9 @@ from .inputs import find_files, refuse_nested
 if TYPE_CHECKING:
     from concurrent.futures import Future, ProcessPoolExecutor
     from multiprocessing.process import BaseProcess
+
+    from ..vault.entering import Entering
+    from ..vault.ledger import Ledger
 
 __all__ = ["Batch", "Done", "Run"]
 
@@ -51,11 +54,15 @@ class Done(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """The files of one task, and the identifiers and UIDs that were replaced in them for the first time."""
+    """The files of one task, and the identifiers and UIDs that were replaced in them for the first time.
+
+    ``indexes`` are the blind indexes of the rows that a crosswalk has of each object, by its number.
+    """
 
     done: list[Done]
     patients: dict[str, str]
     uids: dict[str, str]
+    indexes: dict[int, tuple[str, ...]]
 
 
 class Run:
@@ -73,6 +80,10 @@ class Run:
         Render each report as JSON instead of carrying its changes.
     storage : Storage, optional
         How objects are written to ``out_folder``; plain files if not given.
+    crosswalk : Entering, optional
+        Enters who is who before an object gets its name. The deidentifier must keep originals.
+    ledger : Ledger, optional
+        Gets a line for each object after it has its name, and before it is told of here.
 
     Attributes
     ----------
@@ -84,7 +95,7 @@ class Run:
     Raises
     ------
     PolicyError
-        If a folder is missing, or lies within another.
+        If a folder is missing, or lies within another, or a list of patients and a crosswalk do not go together.
     """
 
     def __init__(
@@ -97,7 +108,14 @@ class Run:
         quarantine: Path | None = None,
         lines: bool = False,
         storage: Storage | None = None,
+        crosswalk: Entering | None = None,
+        ledger: Ledger | None = None,
     ) -> None:
+        if crosswalk is not None and not deidentifier.pseudonymizer.unambiguous:
+            raise PolicyError(
+                "the list gives one pseudonym to two patients, and a crosswalk leads back to one: give each identifier "
+                "a pseudonym of its own, or leave the issuer empty if it is one identifier with several issuers"
+            )
         if workers < 1:
             raise PolicyError("there must be at least one worker")
         if not in_folder.is_dir():
@@ -112,7 +130,7 @@ class Run:
         name = time.strftime("run-%Y%m%dT%H%M%S-") + secrets.token_hex(4)
         held = Storage(quarantine / name, mode=0o600) if quarantine else None
         storage = storage or Storage(out_folder, deidentifier.durability)
-        self._task = _Task(deidentifier, storage, held, lines)
+        self._task, self._ledger = _Task(deidentifier, storage, held, lines, crosswalk), ledger
         self._in_folder, self._workers = in_folder, workers
         self._task.storage.remove_leftovers()
         self.patients: dict[str, str] = {}
@@ -138,8 +156,10 @@ class Run:
         for batch in self._parallel(batches) if self._pool else map(self._task, batches):
             self.patients |= batch.patients
             self.uids |= batch.uids
+            if self._ledger is not None:
+                self._ledger.note((one.report, batch.indexes.get(one.report.number, ())) for one in batch.done)
             self._note(batch)
-            yield from batch.done
+            yield from map(_up_to_date, batch.done)
 
     def _note(self, batch: Batch) -> None:
         try:
@@ -191,7 +211,7 @@ class Run:
             except BrokenProcessPool:
                 self._end_pool()
                 cause = Quarantined(Reason.INTERNAL, "the process that read it died")
-                yield Batch([self._task.held_back(Report("", number), path, cause)], {}, {})
+                yield Batch([self._task.held_back(Report("", number), path, cause)], {}, {}, {})
         self._end_pool()
 
     def _start_pool(self, workers: int) -> None:
@@ -217,7 +237,7 @@ class Run:
         self._end_pool()
         with contextlib.suppress(OSError):
             self._list.close()
-        self._task.storage.close()
+        self._task.close()
         self._task.storage.remove_leftovers()
 
     def __enter__(self) -> Run:
@@ -233,18 +253,30 @@ _Numbered = list[tuple[int, str]]
 class _Task:
     """What is done with a batch, in whichever process."""
 
-    def __init__(self, deidentifier: Deidentifier, storage: Storage, held: Storage | None, lines: bool) -> None:
+    def __init__(
+        self,
+        deidentifier: Deidentifier,
+        storage: Storage,
+        held: Storage | None,
+        lines: bool,
+        crosswalk: Entering | None,
+    ) -> None:
         self.deidentifier, self.storage, self.held, self.lines = deidentifier, storage, held, lines
+        self.crosswalk = crosswalk
+        self._indexes: dict[int, tuple[str, ...]] = {}
 
     def __call__(self, batch: _Numbered) -> Batch:
         done: list[Done] = []
         for at in range(0, len(batch), _AT_ONCE):
+            if self.crosswalk is not None:
+                self.crosswalk.begin()
             steps = [self.one(number, path) for number, path in batch[at : at + _AT_ONCE]]
             # all headers, then all pixels: copying fills the processor's caches, and headers are slow without them
             first = [next(step) for step in steps]
             done += [result or _result(step) for result, step in zip(first, steps, strict=True)]
         self.storage.settle()
-        return Batch(done, *self.deidentifier.pseudonymizer.take_record())
+        indexes, self._indexes = self._indexes, {}
+        return Batch(done, *self.deidentifier.pseudonymizer.take_record(), indexes)
 
     def one(self, number: int, path: str) -> Iterator[Done | None]:
         """De-identify one file, with a pause (``None``) before its pixels are copied.
@@ -255,12 +287,20 @@ class _Task:
         try:
             with Source.open(path) as source:
                 prepared = self.deidentifier.prepare(source, report)
+                if self.crosswalk is not None and prepared.original is not None:
+                    self._indexes[number] = self.crosswalk.add(prepared.original, report)
                 if prepared.source is source:
                     # what had to be taken into memory is written at once
                     yield None
+                if self.crosswalk is not None:
+                    # the first one enters the rows of all those whose headers were read
+                    self.crosswalk.settle()
                 prepared.write(self.storage)
         except Quarantined as cause:
             yield self.held_back(report, path, cause)
+        except (PolicyError, VaultError):
+            # nothing that could go better with the next file
+            raise
         except MemoryError:
             yield self.held_back(report, path, Quarantined(Reason.TOO_LARGE, "out of memory"))
         except Exception as error:
@@ -268,6 +308,12 @@ class _Task:
             yield self.held_back(report, path, Quarantined(Reason.INTERNAL, _place(error)))
         else:
             yield self.done(path, report)
+
+    def close(self) -> None:
+        """Forget keys, and remove scratch files."""
+        self.storage.close()
+        if self.crosswalk is not None:
+            self.crosswalk.close()
 
     def held_back(self, report: Report, path: str, cause: Quarantined) -> Done:
         """Report a quarantine, and copy the original if that was asked for."""
@@ -285,6 +331,11 @@ class _Task:
         if self.lines:
             line, report.parts = report.to_json(), ()
         return Done(path, report, line)
+
+
+def _up_to_date(done: Done) -> Done:
+    """Render a report anew if it may have become that of a quarantine."""
+    return done._replace(line=done.report.to_json()) if done.line and done.report.reason else done
 
 
 def _result(step: Iterator[Done | None]) -> Done:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -22,8 +22,13 @@ from ..identity.project import Project, private_file
 from ..identity.pseudonym import PatientList
 from ..pixels.region import Region
 from ..storage import Durability, Storage
-from .options import policy_options, profile_from, project_option
+from .options import auditor_option, policy_options, profile_from, project_option, recipients_from
 from .progress import tracked
+
+if TYPE_CHECKING:
+    from ..vault.encrypted_attributes import Encloser, Mode
+    from ..vault.entering import Entering
+    from ..vault.ledger import Ledger
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -41,7 +46,20 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     "--seal", "recipients", multiple=True, metavar="RECIPIENT",
     help="Encrypt outputs for a certificate, public key or key file, or `passphrase:`; repeatable.",
 )  # fmt: skip
-@click.option("--keys", type=_FOLDER, metavar="DIR", help="With --seal: folder of the key boxes, apart from OUT.")
+@click.option(
+    "--crosswalk", "keepers", multiple=True, metavar="RECIPIENT",
+    help="Write down who is who, encrypted in the vault, for these recipients; repeatable.",
+)  # fmt: skip
+@click.option(
+    "--encrypt-attributes", "certificates", multiple=True, type=_FILE, metavar="CERTIFICATE",
+    help="Put the original attributes into each output, encrypted for the owner of a certificate; repeatable.",
+)  # fmt: skip
+@click.option(
+    "--attributes-mode", "mode", type=click.Choice(["ps3.15", "oaep"]), default="ps3.15", show_default=True,
+    help="How --encrypt-attributes wraps its key: RSA PKCS#1 v1.5 as PS3.15 asks, or RSAES-OAEP.",
+)  # fmt: skip
+@click.option("--keys", type=_FOLDER, metavar="DIR", help="The vault, apart from OUT: key boxes, crosswalk, audit log.")
+@auditor_option
 @click.option("--patients", type=_FILE, metavar="FILE", help="Curated pseudonyms: id_old,issuer,id_new. PHI.")
 @click.option("--only-listed", is_flag=True, help="Hold back patients that --patients does not name.")
 @click.option("--patient-map", type=_FILE, metavar="FILE", help="Write id_old,id_new of every patient. PHI.")
@@ -65,7 +83,11 @@ def command(
     report: Path | None,
     quarantine: Path | None,
     recipients: tuple[str, ...],
+    keepers: tuple[str, ...],
+    certificates: tuple[Path, ...],
+    mode: Mode,
     keys: Path | None,
+    auditors: tuple[str, ...],
     patients: Path | None,
     only_listed: bool,
     patient_map: Path | None,
@@ -86,41 +108,76 @@ def command(
     # before a secret is made where it would be released
     refuse_nested(input=in_folder, output=out_folder)
     refuse_nested(output=out_folder, project=project)
+    refuse_nested(output=out_folder, keys=keys)
+    refuse_nested(input=in_folder, keys=keys)
+    opened = Project(project)
     deidentifier = Deidentifier(
-        profile, project=Project(project), patients=PatientList.read(patients) if patients else None,
-        verify_fully=verify == "full", durability=Durability(durability),
+        profile, project=opened, patients=PatientList.read(patients) if patients else None,
+        verify_fully=verify == "full", durability=Durability(durability), keep_originals=bool(keepers),
+        encloser=_encloser(opened, certificates, mode) if certificates else None,
     )  # fmt: skip
-    storage = _sealed(out_folder, recipients, keys)
+    vault = _vault(deidentifier, out_folder, keys, recipients, keepers, auditors, certificates)
     deidentifier.pseudonymizer.recording = bool(patient_map or uid_map)
     with contextlib.ExitStack() as stack:
         lines = stack.enter_context(_report_file(report)) if report else None
         run = stack.enter_context(
             Run(
                 deidentifier, in_folder, out_folder, workers=workers, quarantine=quarantine, lines=lines is not None,
-                storage=storage,
+                **vault._asdict(),
             )
         )  # fmt: skip
+        if vault.ledger is not None:
+            stack.callback(vault.ledger.close)
         counts = _follow(run, lines)
         for path, pairs in ((patient_map, run.patients), (uid_map, run.uids)):
             if path:
                 _write_map(path, pairs)
     maps = [path for path in (patient_map, uid_map) if path]
-    _summarise(counts, deidentifier, run, out_folder, quarantine, maps, keys)
+    _summarise(counts, deidentifier, run, out_folder, quarantine, maps, keys, vault)
     sys.exit(3 if counts["quarantined"] else 0)
 
 
-def _sealed(out_folder: Path, recipients: tuple[str, ...], keys: Path | None) -> Storage | None:
-    """Return a storage that seals, if that was asked for."""
-    if not recipients and keys is None:
-        return None
-    if not recipients or keys is None:
-        raise PolicyError("sealing needs both: --seal RECIPIENT and --keys DIR")
-    refuse_nested(output=out_folder, keys=keys)
-    from ..vault.keybox import KeyBoxes
-    from ..vault.sealed_storage import SealedStorage
-    from .options import recipients_from
+class _Parts(NamedTuple):
+    """What of the vault a run uses, by the names of its arguments."""
 
-    return SealedStorage(out_folder, KeyBoxes(keys), recipients_from(recipients))
+    storage: Storage | None
+    crosswalk: Entering | None
+    ledger: Ledger | None
+
+
+def _vault(
+    deidentifier: Deidentifier, out: Path, keys: Path | None, seal: tuple[str, ...], keepers: tuple[str, ...],
+    auditors: tuple[str, ...], certificates: tuple[Path, ...],
+) -> _Parts:  # fmt: skip
+    """Open the vault, if there is to be one; each release is a line of its audit log."""
+    if keys is None:
+        if seal or keepers or auditors:
+            raise PolicyError("--seal, --crosswalk and --auditor need a vault: --keys DIR")
+        return _Parts(None, None, None)
+    from ..vault.entering import Entering
+    from ..vault.ledger import Ledger
+    from ..vault.sealed_storage import SealedStorage
+    from ..vault.vault import Vault
+
+    vault, sealers, holders = Vault(keys), recipients_from(seal), recipients_from(keepers)
+    names = auditors or (() if seal or keepers else tuple(map(str, certificates)))
+    # whoever reads what this run writes can verify the log, if nobody else is named
+    log = vault.audit(() if vault.has_log else recipients_from(names) or sealers or holders)
+    storage = SealedStorage(out, vault.boxes, sealers) if sealers else None
+    durable = bool(sealers) or deidentifier.durability is Durability.FILE
+    entering = Entering(vault, deidentifier.project, holders, durable=durable) if holders else None
+    ledger = Ledger(log, out, "release", sealed=bool(sealers), profile=deidentifier.profile.whole_digest)
+    return _Parts(storage, entering, ledger)
+
+
+def _encloser(project: Project, paths: tuple[Path, ...], mode: Mode) -> Encloser:
+    """Return what encrypts original attributes, and tell what is questionable about the certificates."""
+    from ..vault.encrypted_attributes import Encloser, certificate_warnings, mac_key, read_certificate
+
+    certificates = [read_certificate(path) for path in paths]
+    for note in certificate_warnings(certificates):
+        click.echo(f"note: {note}", err=True)
+    return Encloser(certificates, mac_key(project), mode)
 
 
 @contextlib.contextmanager
@@ -156,14 +213,18 @@ def _write_map(path: Path, pairs: dict[str, str]) -> None:
 
 def _summarise(
     counts: Counter[str], deidentifier: Deidentifier, run: Run, out: Path, quarantine: Path | None, maps: list[Path],
-    keys: Path | None,
+    keys: Path | None, vault: _Parts,
 ) -> None:  # fmt: skip
     if deidentifier.project.created:
         click.echo(f"made a new project secret in {deidentifier.project.folder}: keep it, and keep it secret")
     click.echo(
         f"{counts['released']} released, {counts['unchanged']} released before, {counts['quarantined']} held back"
     )
-    click.echo(f"safe to share by their headers and masks: {out}" + (f"; sealed, keys in {keys}" if keys else ""))
+    click.echo(
+        f"safe to share by their headers and masks: {out}" + (f"; sealed, keys in {keys}" if vault.storage else "")
+    )
+    if vault.crosswalk:
+        click.echo(f"who is who, encrypted: {keys}")
     if counts["quarantined"]:
         click.echo("held back:")
         for reason in Reason:

@@ -9,13 +9,28 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from ..errors import PolicyError
+from ..identity.project import Project
 from ..pixels.region import Region
 from ..profile import Option, Profile
 
 if TYPE_CHECKING:
-    from ..vault.recipients import Recipient
+    from ..vault.recipients import Identity, Recipient
 
-__all__ = ["policy_options", "profile_from", "project_option", "read_regions", "recipients_from"]
+__all__ = [
+    "auditor_option",
+    "identities_from",
+    "identity_option",
+    "keys_option",
+    "made_project",
+    "made_project_option",
+    "policy_options",
+    "profile_from",
+    "project_option",
+    "read_regions",
+    "recipient_option",
+    "recipients_from",
+]
 
 DEFAULT_PROJECT: Final = "dicomshield-project"
 
@@ -51,6 +66,59 @@ def project_option(function: Callable[..., Any]) -> Callable[..., Any]:
     )(function)  # fmt: skip
 
 
+def made_project_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--project`` for what needs one that is there."""
+    return click.option(
+        "--project", type=click.Path(path_type=Path), default=DEFAULT_PROJECT, show_default=True, metavar="DIR",
+        help="Folder of the project secret that the pseudonyms come from.",
+    )(function)  # fmt: skip
+
+
+def made_project(folder: Path) -> Project:
+    """Open a project that must be there: with a new secret nothing would be found.
+
+    Raises
+    ------
+    PolicyError
+        If there is none, or it cannot be used.
+    """
+    if not (folder / "secret.key").exists():
+        raise PolicyError("there is no project secret in this folder: name the one that the pseudonyms come from")
+    return Project(folder)
+
+
+def keys_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--keys``."""
+    return click.option(
+        "--keys", required=True, type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
+        help="The vault: key boxes, crosswalk, audit log.",
+    )(function)  # fmt: skip
+
+
+def recipient_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--to``."""
+    return click.option(
+        "--to", "recipients", multiple=True, required=True, metavar="RECIPIENT",
+        help="Certificate, public key or key file, or `passphrase:`; repeatable.",
+    )(function)  # fmt: skip
+
+
+def identity_option(*, required: bool = True) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add ``--with``."""
+    return click.option(
+        "--with", "identities", multiple=True, required=required, metavar="IDENTITY",
+        help="Private key, key file, `passphrase:`, `passphrase-file:PATH` or `passphrase-fd:N`; repeatable.",
+    )  # fmt: skip
+
+
+def auditor_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--auditor``."""
+    return click.option(
+        "--auditor", "auditors", multiple=True, metavar="RECIPIENT",
+        help="Who will verify the audit log: needed once, where the vault has none yet; repeatable.",
+    )(function)  # fmt: skip
+
+
 def recipients_from(texts: tuple[str, ...]) -> list[Recipient]:
     """Read whom to seal to, and tell what is to be known of their keys."""
     from ..vault.recipients import recipient_from
@@ -59,6 +127,13 @@ def recipients_from(texts: tuple[str, ...]) -> list[Recipient]:
     for note in [note for recipient in recipients for note in recipient.notes]:
         click.echo(f"note: {note}", err=True)
     return recipients
+
+
+def identities_from(texts: tuple[str, ...]) -> list[Identity]:
+    """Read who opens."""
+    from ..vault.recipients import identity_from
+
+    return [identity_from(text) for text in texts]
 
 
 def profile_from(options: tuple[str, ...], policy: Path | None, regions: tuple[Region, ...]) -> Profile:

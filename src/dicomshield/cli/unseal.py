@@ -9,30 +9,28 @@ import click
 
 from ..bulk.inputs import find_files, refuse_nested
 from ..errors import PolicyError, Quarantined, VaultError
+from .options import identities_from, identity_option, keys_option
 from .progress import tracked
 
 
 @click.command("unseal", short_help="Decrypt sealed objects.")
 @click.argument("source", metavar="IN", type=click.Path(path_type=Path, exists=True))
 @click.argument("target", metavar="OUT", type=click.Path(path_type=Path))
-@click.option(
-    "--with", "identities", multiple=True, required=True, metavar="IDENTITY",
-    help="Private key, key file, `passphrase:`, `passphrase-file:PATH` or `passphrase-fd:N`; repeatable.",
-)  # fmt: skip
-@click.option(
-    "--keys", required=True, type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help="Key boxes."
-)
+@identity_option()
+@keys_option
 def command(source: Path, target: Path, identities: tuple[str, ...], keys: Path) -> None:
     """Decrypt IN, a sealed object or a folder of them, to OUT; files that are not sealed are left alone.
 
-    What was sealed comes out as it went in. An object that was changed, cut or renamed is refused as a whole.
+    What was sealed comes out as it went in. An object that was changed, cut or renamed is refused as a whole. Each
+    object is a line of the audit log, if the vault has one, before its file gets a name.
     """
-    from ..vault.keybox import KeyBoxes
-    from ..vault.recipients import identity_from
     from ..vault.sealed_storage import SUFFIX
     from ..vault.unsealing import Unsealer
+    from ..vault.vault import Vault
 
-    unsealer = Unsealer(KeyBoxes(keys), [identity_from(text) for text in identities])
+    vault = Vault(keys)
+    log = vault.audit() if vault.has_log else None
+    unsealer = Unsealer(vault.boxes, identities_from(identities), log)
     if source.is_dir():
         refuse_nested(input=source, output=target)
         names = [(Path(path), target / Path(path).relative_to(source)) for path in find_files(source)]

@@ -10,11 +10,12 @@ from typing import Final, NamedTuple
 
 from ..errors import Quarantined, Reason
 from ..standard import tables
+from .pieces import Envelope
 from .scan import LONG_VRS, SHORT_VRS
 from .source import Source
 from .write import DEFLATED, EXPLICIT, IMPLICIT
 
-__all__ = ["Container", "deflate", "normalise", "unpack"]
+__all__ = ["Container", "deflate", "deflate_around", "normalise", "unpack"]
 
 MEDIA_STORAGE_DIRECTORY: Final = "1.2.840.10008.1.3.10"
 _BIG_ENDIAN: Final = "1.2.840.10008.1.2.2"
@@ -24,6 +25,7 @@ _MAX_IN_MEMORY: Final = 512 << 20
 
 
 _MAX_DEPTH: Final = 16
+_STORED: Final = 0xFFFF
 
 
 class Container(NamedTuple):
@@ -146,6 +148,21 @@ def deflate(data_set: bytes) -> bytes:
     packer = zlib.compressobj(6, zlib.DEFLATED, -15)
     data = packer.compress(data_set) + packer.flush()
     return data + b"\0" * (len(data) & 1)
+
+
+def deflate_around(before: bytes, envelope: Envelope, after: bytes) -> list[bytes]:
+    """Deflate a data set with an envelope, so that what is encrypted anew each time changes no other byte.
+
+    The envelope goes into stored blocks (RFC 1951 3.2.4), what follows does not refer to anything before.
+    """
+    packer = zlib.compressobj(6, zlib.DEFLATED, -15)
+    head = packer.compress(before) + packer.flush(zlib.Z_FULL_FLUSH)
+    parts = [envelope[at : at + _STORED] for at in range(0, len(envelope), _STORED)]
+    sizes = [len(part).to_bytes(2, "little") + (len(part) ^ _STORED).to_bytes(2, "little") for part in parts]
+    stored = Envelope(b"".join(b"\0" + size + part for size, part in zip(sizes, parts, strict=True)))
+    tail = deflate(after)
+    # it was padded to even length for itself
+    return [head, stored, tail + b"\0" * (len(head) + len(stored) & 1)]
 
 
 def normalise(source: Source) -> Container:

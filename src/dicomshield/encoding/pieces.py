@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from .source import Source
 
-__all__ = ["Chunk", "Later", "Piece", "Range", "Stream", "flattened", "joined"]
+__all__ = ["Chunk", "Envelope", "Later", "Piece", "Range", "Stream", "flattened", "joined"]
 
 
 class Range(NamedTuple):
@@ -23,6 +23,10 @@ class Later(NamedTuple):
 
     length: int
     value: Callable[[], bytes]
+
+
+class Envelope(bytes):
+    """Bytes that are encrypted anew whenever they are made: of two, none can tell whether they hold the same."""
 
 
 Chunk = bytes | memoryview | Range | Later

@@ -1,7 +1,8 @@
 """Tell from the header whether pixels may carry text.
 
-The tests restate what PS3.3, the RSNA CTP pixel filter and the pydicom/deid recipes look at; none of them can say
-that an image is clean, only that it is of a kind that often is not.
+The tests restate what PS3.3, the RSNA CTP pixel filter, the pydicom/deid recipes and the exclusions of dicom-dre look
+at; none of them can say that an image is clean, only that it is of a kind that often is not. Left out are flags for
+all images of a CT model, of mammography, angiography and fluoroscopy, which speak of one site's rules.
 """
 
 from __future__ import annotations
@@ -10,28 +11,36 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final
 
-__all__ = ["suspicion"]
+__all__ = ["COMPUTED", "TAGS", "suspicion"]
 
 _UID: Final = "1.2.840.10008.5.1.4.1.1."
 _SECONDARY_CAPTURE: Final = frozenset({f"{_UID}7", f"{_UID}7.1", f"{_UID}7.2", f"{_UID}7.3", f"{_UID}7.4"})
 _ULTRASOUND: Final = frozenset({f"{_UID}3", f"{_UID}3.1", f"{_UID}6", f"{_UID}6.1", f"{_UID}6.2", f"{_UID}6.3"})
 _VISIBLE_LIGHT: Final = f"{_UID}77.1."
-_COMPUTED: Final = frozenset(
+COMPUTED: Final = frozenset(
     {f"{_UID}66.4", f"{_UID}66.7", f"{_UID}66.8", f"{_UID}30", f"{_UID}481.2", f"{_UID}481.23"}
     | {f"{_UID}128.1", f"{_UID}200.2", f"{_UID}200.8"}
 )
 """Segmentations, parametric maps, dose grids: pixels are results of a computation, not a picture of a screen."""
 _SCREENS: Final = (
     "SECONDARY", "SCREEN SAVE", "SAVE", "SCREEN", "REPORTDATA", "DEMOGRAPHICDATA", "INVALID", "VOLREN", "VXTL STATE",
-    "DOSE", "LABEL", "OVERVIEW",
+    "DOSE", "LABEL", "OVERVIEW", "MRSC",
 )  # fmt: skip
 _DESCRIPTIONS: Final = ("DOSE REPORT", "PATIENT PROTOCOL", "SAVE", "PACS NOMINATION FORM", "STUDY ACQUIRED OUTSIDE")
 _CAPTURE_DEVICE: Final = (0x00181010, 0x00181012, 0x00181016, 0x00181018, 0x00181019)
 _MODALITIES: Final = frozenset(
-    "US IVUS BDUS OT SC DOC XC ES GM SM OP OPT ECG HD XA RF TG FLM DG LS ST VF OSS".split()
+    "US IVUS BDUS OT SC DOC XC ES GM SM OP OPT ECG HD XA RF TG FLM DG LS ST VF OSS AS BD BMD CF CP CS DE DEXA DF DMS "
+    "EC FA FILM_CT FS HC LP REPORT REQUEST SD".split()
 )  # fmt: skip
 _DERIVED_IS_PLAIN: Final = frozenset({"CR", "DX", "DR", "MG", "MR", "IO", "PX"})
 """Where DERIVED is what every processed image says of itself."""
+_DEVICES: Final = ("VIDAR", "ICAD", "THE DICOM BOX", "BIOPTICS", "BIOVISION", "FAXITRON", "KUBTEC", "TRIDENT")
+"""Film scanners, digitizers and cameras for specimens, by words of Manufacturer and Manufacturer's Model Name."""
+_MAKER, _MODEL = 0x00080070, 0x00081090
+TAGS: Final = frozenset(
+    {0x00080008, 0x00080060, 0x00080064, _MAKER, 0x0008103E, _MODEL, 0x00280301, 0x00480010, *_CAPTURE_DEVICE}
+)
+"""Attributes that `suspicion` looks at."""
 
 
 def suspicion(header: Mapping[int, bytes], sop_class: str) -> str | None:
@@ -53,6 +62,7 @@ def suspicion(header: Mapping[int, bytes], sop_class: str) -> str | None:
         header.get(0x00080064),
         any(header.get(tag, b"").strip(b" \0") for tag in _CAPTURE_DEVICE),
         header.get(0x00480010, b""),
+        header.get(_MAKER, b"") + b"\\" + header.get(_MODEL, b""),
     )
 
 
@@ -66,10 +76,11 @@ def _suspicion(
     conversion: bytes | None,
     captured: bool,
     label: bytes,
+    device: bytes,
 ) -> str | None:
     if _text(burned_in) == "YES":
         return "Burned In Annotation is YES"
-    if sop_class in _COMPUTED:
+    if sop_class in COMPUTED:
         return None
     if sop_class in _SECONDARY_CAPTURE:
         return "a secondary capture"
@@ -93,6 +104,8 @@ def _suspicion(
         return "Image Type is DERIVED"
     if any(word in _text(description) for word in _DESCRIPTIONS):
         return "Series Description is that of a report or screen save"
+    if any(word in _text(device) for word in _DEVICES):
+        return "a film scanner, or a camera for specimens"
     if _text(modality) in _MODALITIES:
         return f"Modality {_text(modality)} often shows text"
     return None

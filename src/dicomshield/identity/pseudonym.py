@@ -145,6 +145,18 @@ class Pseudonymizer:
             _bounded(self._known)[key] = known
         return known
 
+    @property
+    def unambiguous(self) -> bool:
+        """Whether no list gives one pseudonym to two patients."""
+        listed = self._patients.new.values() if self._patients else ()
+        return len(set(listed)) == len(listed)
+
+    def issuer_of(self, patient_id: str, issuer: str) -> str:
+        """Return the issuer that the pseudonym depends on: none if a list names the patient for any."""
+        named = self._patients is not None and (patient_id.strip(" \0"), issuer.strip(" \0")) in self._patients.new
+        listed = self._patients is not None and self._patients.get(patient_id.strip(" \0"), "") is not None
+        return issuer if named or not listed else ""
+
     @cached_property
     def device_days(self) -> int:
         """The shift of dates that belong to devices: one for the whole project, no patient's."""

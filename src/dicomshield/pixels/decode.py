@@ -1,19 +1,22 @@
-"""Decode single frames, for those who look at them; nothing that is released takes this way."""
+"""Decode single frames, masked or not, for those who look at them; nothing that is released takes this way."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ..encoding.elements import Element
 from ..encoding.source import Source
 from ..errors import Quarantined, Reason
-from .encapsulated import DEFLATED_FRAMES, ENCAPSULATED_NATIVE, RLE, frames_of, inflated, whole
+from .encapsulated import DEFLATED_FRAMES, ENCAPSULATED_NATIVE, RLE, Editor, editor, frames_of, inflated, whole
 from .layout import Layout
+from .region import Boxes, Shape, compiled
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Frames"]
+__all__ = ["Frames", "MaskedFrames"]
 
 
 class Frames:
@@ -86,6 +89,49 @@ class Frames:
         from . import codecs
 
         return codecs.decode(data, self.syntax, self.layout)
+
+
+class MaskedFrames:
+    """Frames as they would be released: edited, and decoded again.
+
+    Parameters
+    ----------
+    frames : Frames
+    shapes : iterable of Region, Polygon, Bitmap or Outside
+        What is blacked out.
+
+    Attributes
+    ----------
+    layout : Layout
+
+    Raises
+    ------
+    Quarantined
+        PIXELS or CODEC if the frames cannot be edited.
+    ValueError
+        If a bitmap is not as large as the frame.
+    """
+
+    def __init__(self, frames: Frames, shapes: Iterable[Shape]) -> None:
+        self.layout = layout = frames.layout
+        self._frames = frames
+        self._plans = compiled(shapes, layout.rows, layout.columns, layout.frames)
+
+    @cached_property
+    def _edit(self) -> Editor:
+        return editor(self._frames.syntax, self._frames.layout)
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def __getitem__(self, number: int) -> NDArray[Any]:
+        """Return a frame of stored values, shape (rows, columns[, samples])."""
+        data, boxes = self._frames.data(number), self.boxes(number)
+        return self._frames.decode(self._edit(data, boxes) if boxes else data)
+
+    def boxes(self, number: int) -> Boxes:
+        """Return what is blacked out in a frame."""
+        return next(plan.boxes for plan in self._plans if plan.first <= number < plan.last)
 
 
 def _array(data: bytes, layout: Layout) -> NDArray[Any]:

@@ -31,7 +31,8 @@ from enum import Enum
 from html import escape
 from typing import Any, Final, NamedTuple
 
-from .audit import Entry, Value, entries
+from .audit_lines import Value
+from .audit_verification import Entry, entries
 
 __all__ = ["Form", "export"]
 

@@ -16,12 +16,11 @@ beginning to the end; here chunks are read in any order, and those whose content
 
 from __future__ import annotations
 
-import contextlib
 import hmac
 import io
 import os
-import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from mmap import mmap
 from typing import Any, BinaryIO, Final, NamedTuple, Protocol
 
 from cryptography.cobblestone import Cobblestone256Encryptor
@@ -32,6 +31,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from ..encoding.source import Source
 from ..errors import PolicyError, Quarantined, Reason, VaultError
+from .files import LargeFile, whole_file
 from .keys import DataKey
 
 __all__ = ["Readable", "SealedHeader", "SealedReader", "Sealer", "open_sealed", "read_header", "seal", "seal_file"]
@@ -50,9 +50,9 @@ _SEALED: Final = _CHUNK + _TAG
 
 _BATCH: Final = 32
 """Chunks worked on at once: their plaintext and ciphertext fit into the cache of a processor core."""
-_BLOCK: Final = 1 << 19
+_BLOCK: Final = 1 << 21
 _ALIGN: Final = 1 << 16
-"""Output is put in blocks that end at a multiple of this: a kernel caches them with less work."""
+"""Output is put in blocks of at least the one, which end at a multiple of the other: a kernel has less work so."""
 
 _SHUT: Final = "the sealed object does not open: its key is another one, or it is damaged"
 
@@ -148,7 +148,7 @@ class Sealer:
         self._cipher = _Cipher(key.secret, prefix[:_SALT], context)
         # output that waits: where it begins in the file, the bytes, how many there are
         self._put, self._at = put, 0
-        self._out, self._ready = memoryview(bytearray(_BLOCK + _BATCH * _SEALED)), 0
+        self._out, self._ready = memoryview(mmap(-1, _BLOCK + _BATCH * _SEALED)), 0
         # the chunk that is being filled: its number, the bytes, how many there are, whether some of them are held
         self._number, self._chunk, self._filled, self._waits = 0, bytearray(_CHUNK), 0, False
         self._held: dict[int, bytearray] = {}
@@ -305,16 +305,19 @@ def seal_file(path_in: str | os.PathLike[str], path_out: str | os.PathLike[str],
     PolicyError
         If the label cannot be used.
     """
-    with Source.open(path_in) as source, _replacing(path_out) as target:
-        sealer = Sealer(lambda data, _: _write(target, data), key, label)
-        buffer = memoryview(bytearray(_BATCH * _CHUNK))
-        for at in range(0, source.size, len(buffer)):
-            part = buffer[: source.size - at]
-            source.read_into(part, at)
-            sealer.write(part)
-        sealer.finish()
-        if not source.unchanged():
-            raise Quarantined(Reason.CHANGED)
+    try:
+        with Source.open(path_in) as source, whole_file(path_out, replace=True) as fd:
+            sealer = Sealer(LargeFile(fd, source.size).put, key, label)
+            buffer = memoryview(bytearray(_BATCH * _CHUNK))
+            for at in range(0, source.size, len(buffer)):
+                part = buffer[: source.size - at]
+                source.read_into(part, at)
+                sealer.write(part)
+            sealer.finish()
+            if not source.unchanged():
+                raise Quarantined(Reason.CHANGED)
+    except OSError as error:
+        raise Quarantined(Reason.DISK, f"write failed: {error.strerror}") from None
 
 
 class SealedReader(io.RawIOBase):
@@ -552,31 +555,3 @@ def _fetch(file: Readable, at: int, buffer: memoryview) -> memoryview:
 def _write(target: BinaryIO, data: memoryview) -> None:
     while data:
         data = data[target.write(data) :]
-
-
-@contextlib.contextmanager
-def _replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Write a file that gets its name, in the place of another one, once it is complete and on the disk."""
-    folder, name = os.path.split(os.path.abspath(path))
-    temporary = f"{folder}/.dicomshield-{secrets.token_hex(8)}"
-    try:
-        with open(temporary, "xb", buffering=0, opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-            try:
-                yield file
-                os.fsync(file.fileno())
-                os.rename(temporary, f"{folder}/{name}")
-            except BaseException:
-                os.unlink(temporary)
-                raise
-        _settle(folder)
-    except OSError as error:
-        raise Quarantined(Reason.DISK, f"write failed: {error.strerror}") from None
-
-
-def _settle(folder: str) -> None:
-    """Force a folder's names to the disk."""
-    fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

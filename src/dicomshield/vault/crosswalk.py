@@ -41,6 +41,8 @@ from ..encoding.source import Source
 from ..errors import PolicyError, Quarantined, Reason, VaultError
 from ..identity.project import Project
 from ..storage import Durability, Storage
+from . import audit as _audit  # noqa: F401 - its hooks for forks come first, so that both take their locks in one order
+from .files import sync_folder
 from .keys import DataKey
 
 __all__ = ["KINDS", "Crosswalk", "Entry", "Lookup", "Row", "index_key"]
@@ -258,6 +260,26 @@ class Crosswalk:
             new = [self._sealed(bidx, row) for bidx, row in placed if not self._stands(bidx, row)]
             return self._insert(new) if new else []
 
+    def enter(self, rows: Iterable[Row], key_for: Callable[[str], DataKey]) -> list[str]:
+        """Enter rows whose keys have no secret yet; see `add_many`.
+
+        Parameters
+        ----------
+        rows : iterable of Row
+        key_for : callable
+            Gives a data key for the pseudonym of a patient; asked once for each that has a new row.
+        """
+        keys: dict[str, DataKey] = {}
+        new = []
+        for row in rows:
+            patient = row.key.patient
+            if self._stands(self._index(row.kind, row.original, row.issuer), row):
+                continue
+            if patient not in keys:
+                keys[patient] = key_for(patient)
+            new.append(row._replace(key=keys[patient]))
+        return self.add_many(new)
+
     def merge(self, others: Iterable[str | os.PathLike[str]]) -> list[str]:
         """Take over all rows of other crosswalks of the same project: each of them as a whole or not at all.
 
@@ -328,13 +350,47 @@ class Crosswalk:
 
     # Looking up
 
-    def pseudonym_of(self, kind: str, original: str, issuer: str, *, purpose: str = "") -> str | None:
-        """Return the pseudonym of an original, or None; the index key is all it takes."""
+    def index(self, kind: str, original: str, issuer: str) -> str:
+        """Return the blind index of an original in hexadecimal, whether it is entered or not."""
+        return self._index(kind, original, issuer).hex()
+
+    def holds(self, pseudonym: str) -> bool:
+        """Say whether there is a row for a pseudonym, which is no secret."""
+        return _fit(pseudonym) and self._one("pseudonym", pseudonym) is not None
+
+    def pseudonym_of(
+        self,
+        kind: str,
+        original: str,
+        issuer: str,
+        *,
+        open_key: Callable[[bytes, str], DataKey] | None = None,
+        purpose: str = "",
+    ) -> str | None:
+        """Return the pseudonym of an original, or None; the index key is all it takes.
+
+        Parameters
+        ----------
+        kind, original, issuer : str
+            As in `Row`.
+        open_key : callable, optional
+            As for `original_of`: answer those only who open the row.
+        purpose : str
+            For the audit log.
+
+        Raises
+        ------
+        VaultError
+            If the row does not open, or was edited.
+        """
         bidx = self._index(kind, original, issuer)
-        record = None
+        record = found = None
         try:
             with self._guarded():
-                record = self._one("bidx", bidx)
+                found = self._one("bidx", bidx)
+            if found and open_key:
+                self._opened(found, open_key)
+            record = found
         finally:
             known = (kind, record.pseudonym) if record else ("", "")
             self._note(Lookup(*known, bidx.hex(), purpose, 1 if record else 0))
@@ -441,16 +497,7 @@ class Crosswalk:
         PolicyError
             With the line number; the message repeats no value. See also `add_many`.
         """
-        keys: dict[str, DataKey] = {}
-        new = []
-        for row in list(_read(path)):
-            patient = row.key.patient
-            if self._stands(self._index(row.kind, row.original, row.issuer), row):
-                continue
-            if patient not in keys:
-                keys[patient] = key_for(patient)
-            new.append(row._replace(key=keys[patient]))
-        return self.add_many(new)
+        return self.enter(list(_read(path)), key_for)
 
     def export_csv(
         self, path: str | os.PathLike[str], open_key: Callable[[bytes, str], DataKey], *, purpose: str = ""
@@ -488,7 +535,7 @@ class Crosswalk:
         with self._transaction("DEFERRED"), Storage(target.parent, Durability.FILE, mode=0o600) as storage:
             storage.remove_leftovers()
             storage.write(target.name, Source.of(b""), [export])
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
         return export.written, export.gone
 
     def _records(self, order: str) -> Iterator[_Record]:
@@ -699,7 +746,7 @@ def _create(path: Path, index_check: bytes) -> None:
             os.close(fd)
         with contextlib.suppress(FileExistsError):
             os.link(temporary, path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         raise PolicyError(f"the crosswalk cannot be made: {error.strerror}") from None
     finally:
@@ -789,14 +836,6 @@ def _require_local(folder: Path) -> None:
             place, _, kind = line.partition(" - ")
             if place.split()[2] == number and kind.split()[0].removeprefix("fuse.") in _REMOTE:
                 raise PolicyError(_NO_WAL)
-
-
-def _sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 _forking: list[Crosswalk] = []

@@ -17,54 +17,57 @@ from __future__ import annotations
 
 import hmac
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cached_property
 from io import BytesIO
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding
 
-from ..encoding.container import Container, deflate
-from ..encoding.elements import Element, tag_name
-from ..encoding.scan import LONG_VRS, SHORT_VRS, Scanner, Verdict
-from ..encoding.source import Source
-from ..encoding.write import EXPLICIT, IMPLICIT, element, file_meta, sequence
+from ..encoding.elements import Element
+from ..encoding.pieces import Envelope
+from ..encoding.write import EXPLICIT, IMPLICIT, element, sequence
 from ..errors import PolicyError, Quarantined, Reason, VaultError
-from ..opened import opened
-from ..profile import vr_of
 from .cms import NOT_OPENED, Unwrap, envelop, open_envelope, rsa_key
+from .whole_object import Data, WholeObject, elements_of, recoded, relative
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
+    from ..identity.project import Project
+
 __all__ = [
+    "Encloser",
     "Mode",
     "Restored",
     "certificate_warnings",
     "collect",
     "embed",
+    "mac_key",
     "open_attributes",
+    "read_certificate",
     "restore",
+    "restored",
     "seal_attributes",
 ]
 
 Mode = Literal["ps3.15", "oaep"]
 """Key transport: RSA PKCS#1 v1.5 as PS3.15 E.1.1 demands, or RSAES-OAEP with SHA-256, which SP 800-131A allows."""
 
-_Data = bytes | str | os.PathLike[str]
-
-_CHARACTER_SET, _SOP_CLASS, _SOP_INSTANCE = 0x00080005, 0x00080016, 0x00080018
+_CHARACTER_SET, _SOP_INSTANCE = 0x00080005, 0x00080018
 _IDENTITY_REMOVED, _METHOD, _METHOD_CODES, _DATES_MODIFIED = 0x00120062, 0x00120063, 0x00120064, 0x00280303
 _ENCRYPTED, _SYNTAX, _CONTENT, _MODIFIED = 0x04000500, 0x04000510, 0x04000520, 0x04000550
 _CREATOR, _MAC, _CREATED_BY = 0x04010010, 0x04011001, b"DICOMSHIELD"
 _ALWAYS: Final = frozenset({_CHARACTER_SET, _SOP_INSTANCE, _IDENTITY_REMOVED, _METHOD, _METHOD_CODES, _DATES_MODIFIED})
 """What an item needs for its reader, and what `restore` takes away if it is not in it."""
+_ALWAYS_VRS: Final = {_CHARACTER_SET: b"CS", _SOP_INSTANCE: b"UI"}
 _FIRST: Final = 0x00080000
 """The first tag of a data set; lower ones are of commands and File Meta Information (PS3.5 7.1)."""
 _PIXELS: Final = 0x7FE00000
 _SEQUENCE_END: Final = b"\xfe\xff\xdd\xe0\0\0\0\0"
-_ITEM: Final = b"\xfe\xff\x00\xe0"
 _ITEM_HEAD: Final = 8
 
 _MAX_ITEMS: Final = 64
@@ -72,7 +75,7 @@ _MAX_ITEMS: Final = 64
 _MAX_ORIGINALS: Final = 16 << 20
 """Bytes of original attributes in one object."""
 _MIN_MAC_KEY: Final = 32
-_MAX_UID: Final = 64
+_CERTIFICATE_BYTES: Final = 1 << 16
 
 
 class Restored(NamedTuple):
@@ -135,6 +138,33 @@ def _doubts(certificate: x509.Certificate, now: datetime) -> Iterator[str]:
         yield "the key usage of the certificate does not include key encipherment"
 
 
+def read_certificate(path: str | os.PathLike[str]) -> x509.Certificate:
+    """Read a certificate, PEM or DER.
+
+    Raises
+    ------
+    PolicyError
+        If it cannot be read, is none, or has no RSA key of at least 2048 bits.
+    """
+    try:
+        with open(path, "rb") as file:
+            data = file.read(_CERTIFICATE_BYTES)
+    except OSError as error:
+        raise PolicyError(f"a certificate cannot be read: {error.strerror}") from None
+    pem = b"-----BEGIN" in data
+    try:
+        certificate = x509.load_pem_x509_certificate(data) if pem else x509.load_der_x509_certificate(data)
+    except ValueError:
+        raise PolicyError("what was named as a certificate is none: PEM or DER is needed") from None
+    rsa_key(certificate)
+    return certificate
+
+
+def mac_key(project: Project) -> bytes:
+    """Return the key of a project that tells its own originals from forged ones."""
+    return hmac.digest(project.secret, b"dicomshield/1/ea-mac\1", "sha256")
+
+
 # Encrypting and decrypting
 
 
@@ -178,7 +208,7 @@ def seal_attributes(
     if len(mac_key) < _MIN_MAC_KEY:
         raise PolicyError(f"the MAC key of encrypted attributes needs at least {_MIN_MAC_KEY} bytes")
     try:
-        tags = [one.tag for one in _elements(originals, explicit=True)]
+        tags = [one.tag for one in elements_of(originals, explicit=True)]
     except Quarantined:
         tags = []
     if _SOP_INSTANCE not in tags or tags != sorted(tags) or len(originals) > _MAX_ORIGINALS:
@@ -251,7 +281,7 @@ def _envelopes(value: bytes, *, explicit: bool) -> Iterator[tuple[str, bytes]]:
     tail = b"" if value.endswith(_SEQUENCE_END) else _SEQUENCE_END
     raw = element(_ENCRYPTED, b"SQ", value, explicit=explicit, undefined=True) + tail
     try:
-        items = _elements(raw, explicit=explicit)[0].items or ()
+        items = elements_of(raw, explicit=explicit)[0].items or ()
     except Quarantined:
         return
     for one in items[:_MAX_ITEMS]:
@@ -263,7 +293,7 @@ def _envelopes(value: bytes, *, explicit: bool) -> Iterator[tuple[str, bytes]]:
 
 def _restored(content: bytes, sop_instance: str, mac_key: bytes | None, *, explicit: bool) -> Restored:
     """Take the original attributes out of the decrypted data set."""
-    elements = {one.tag: one for one in _elements(content, explicit=explicit)}
+    elements = {one.tag: one for one in elements_of(content, explicit=explicit)}
     modified = elements.get(_MODIFIED)
     if modified is None or modified.items is None or len(modified.items) != 1:
         raise VaultError(NOT_OPENED)
@@ -274,7 +304,7 @@ def _restored(content: bytes, sop_instance: str, mac_key: bytes | None, *, expli
         raise VaultError(NOT_OPENED)
     only = modified.items[0]
     originals = raw[only.start + _ITEM_HEAD : only.end]
-    if any(one.tag < _FIRST for one in _elements(originals, explicit=explicit)):
+    if any(one.tag < _FIRST for one in elements_of(originals, explicit=explicit)):
         raise VaultError(NOT_OPENED)
     return Restored(originals, explicit, True if mac_key is not None else None if marked else False)
 
@@ -282,56 +312,7 @@ def _restored(content: bytes, sop_instance: str, mac_key: bytes | None, *, expli
 # Whole objects
 
 
-class _Object(NamedTuple):
-    """A DICOM file that was walked, with the top-level elements of its data set by tag."""
-
-    container: Container
-    elements: Mapping[int, Element]
-
-    @classmethod
-    def read(cls, data: _Data) -> _Object:
-        if isinstance(data, bytes):
-            source = Source.of(data)
-        else:
-            with Source.open(data) as file:
-                source = Source.of(file.slice(0, file.size))
-        container, scan, _ = opened(source, _scanner, frozenset())
-        return cls(container, {one.tag: one for one in scan.elements if isinstance(one, Element)})
-
-    @property
-    def data_set(self) -> bytes:
-        return self.container.source.head
-
-    def value(self, tag: int) -> bytes:
-        """Return a value without its padding, empty if there is none."""
-        one = self.elements.get(tag)
-        return self.data_set[one.value : one.end].strip(b" \0") if one else b""
-
-    def raw(self, tag: int) -> bytes:
-        """Return an element as it is encoded."""
-        one = self.elements[tag]
-        return self.data_set[one.start : one.end]
-
-    def explicit(self, tag: int) -> bytes:
-        """Return an element in Explicit VR Little Endian."""
-        raw = self.raw(tag)
-        return raw if self.container.explicit else _recoded(raw, _relative(self.elements[tag]), explicit=True)
-
-    def file(self, *, without: Iterable[int], new: dict[int, bytes]) -> bytes:
-        """Return the file of a data set with other elements, each encoded as this one is."""
-        gone = {*without, *new}
-        # group lengths would no longer be true (PS3.5 7.2)
-        kept = {tag: self.raw(tag) for tag in self.elements if tag not in gone and tag & 0xFFFF}
-        together = kept | new
-        data_set = b"".join(together[tag] for tag in sorted(together))
-        sop_class, sop_instance = (
-            _uid(tag, together.get(tag, b""), explicit=self.container.explicit) for tag in (_SOP_CLASS, _SOP_INSTANCE)
-        )
-        meta = file_meta(sop_class, sop_instance, self.container.transfer_syntax)
-        return meta + (deflate(data_set) if self.container.deflated else data_set)
-
-
-def collect(original: _Data, released: _Data, *, private: bool = False) -> bytes:
+def collect(original: Data, released: Data, *, private: bool = False) -> bytes:
     """Return the original attributes that de-identification took away or changed, as `seal_attributes` wants them.
 
     Sequences are taken as a whole, and where bytes differ, even if only their lengths are written in another way.
@@ -350,10 +331,10 @@ def collect(original: _Data, released: _Data, *, private: bool = False) -> bytes
     Quarantined
         If one of them cannot be read, INCOMPLETE without SOP Instance UID, TOO_LARGE if it were over 16 MiB.
     """
-    return _collected(_Object.read(original), _Object.read(released), private=private)
+    return _collected(WholeObject.read(original), WholeObject.read(released), private=private)
 
 
-def _collected(before: _Object, after: _Object, *, private: bool) -> bytes:
+def _collected(before: WholeObject, after: WholeObject, *, private: bool) -> bytes:
     if not before.value(_SOP_INSTANCE):
         raise Quarantined(Reason.INCOMPLETE, "(0008,0018) is missing or empty")
     found, size = dict[int, bytes](), 0
@@ -371,9 +352,76 @@ def _collected(before: _Object, after: _Object, *, private: bool) -> bytes:
     return b"".join(found[tag] for tag in sorted(found))
 
 
+class Encloser:
+    """Encrypts what the rewrite of an object takes away or changes, while it is released.
+
+    Sequences are taken as a whole; private attributes and pixels are not.
+
+    Parameters
+    ----------
+    certificates : sequence of Certificate
+        Each opens it alone.
+    mac_key : bytes
+    mode : {"ps3.15", "oaep"}
+
+    Raises
+    ------
+    PolicyError
+        If there is no recipient, or one that cannot be used.
+    """
+
+    def __init__(self, certificates: Sequence[x509.Certificate], mac_key: bytes, mode: Mode = "ps3.15") -> None:
+        if not certificates:
+            raise PolicyError("encrypted attributes need at least one recipient")
+        certificate_warnings(certificates)
+        self._der = tuple(one.public_bytes(Encoding.DER) for one in certificates)
+        self._mac_key, self._mode = mac_key, mode
+
+    @cached_property
+    def _certificates(self) -> list[x509.Certificate]:
+        return [x509.load_der_x509_certificate(der) for der in self._der]
+
+    def __getstate__(self) -> dict[str, object]:
+        # certificates of cryptography cannot be sent to another process
+        return {name: value for name, value in self.__dict__.items() if name != "_certificates"}
+
+    def enclose(
+        self, sop_instance: str, always: Mapping[int, bytes], explicit: bool, before: bytes, after: bytes
+    ) -> Envelope:
+        """Return the Encrypted Attributes Sequence of an object.
+
+        Parameters
+        ----------
+        sop_instance : str
+            The new SOP Instance UID.
+        always : mapping
+            tag -> value of what its reader needs also if it stays: Specific Character Set, SOP Instance UID.
+        explicit : bool
+            Whether the object is encoded with VRs.
+        before, after : bytes
+            Encoded top-level elements that go, and those that come in their place.
+
+        Raises
+        ------
+        Quarantined
+            TOO_LARGE over 16 MiB.
+        """
+        new = {one.tag: after[one.start : one.end] for one in elements_of(after, explicit=explicit)}
+        found = {tag: element(tag, _ALWAYS_VRS[tag], value, explicit=True) for tag, value in always.items()}
+        for one in elements_of(before, explicit=explicit):
+            raw = before[one.start : one.end]
+            if one.tag & 0xFFFF and new.get(one.tag) != raw:
+                found[one.tag] = raw if explicit else recoded(raw, relative(one), explicit=True)
+        originals = b"".join(found[tag] for tag in sorted(found))
+        if len(originals) > _MAX_ORIGINALS:
+            raise Quarantined(Reason.TOO_LARGE, f"original attributes of over {_MAX_ORIGINALS >> 20} MiB")
+        recipients, mac_key, mode = self._certificates, self._mac_key, self._mode
+        return Envelope(seal_attributes(originals, sop_instance, recipients, mac_key, mode=mode, explicit=explicit))
+
+
 def embed(
-    original: _Data,
-    released: _Data,
+    original: Data,
+    released: Data,
     recipients: Sequence[x509.Certificate],
     mac_key: bytes,
     *,
@@ -394,8 +442,8 @@ def embed(
     Quarantined, PolicyError
         As both do.
     """
-    after = _Object.read(released)
-    originals = _collected(_Object.read(original), after, private=private)
+    after = WholeObject.read(released)
+    originals = _collected(WholeObject.read(original), after, private=private)
     sop_instance = after.value(_SOP_INSTANCE).decode("latin-1")
     explicit = after.container.explicit
     sealed = seal_attributes(originals, sop_instance, recipients, mac_key, mode=mode, explicit=explicit)
@@ -403,7 +451,7 @@ def embed(
 
 
 def restore(
-    data: _Data,
+    data: Data,
     certificate: x509.Certificate,
     private_key: RSAPrivateKey | Unwrap,
     mac_key: bytes | None,
@@ -428,85 +476,31 @@ def restore(
     Quarantined
         If it cannot be read.
     """
-    released = _Object.read(data)
+    return restored(WholeObject.read(data), certificate, private_key, mac_key)[0]
+
+
+def restored(
+    released: WholeObject,
+    certificate: x509.Certificate,
+    private_key: RSAPrivateKey | Unwrap,
+    mac_key: bytes | None,
+) -> tuple[bytes, bool | None]:
+    """Do what `restore` does with an object that was read, and tell `Restored.authentic` too."""
     sealed = released.elements.get(_ENCRYPTED)
     if sealed is None:
         raise VaultError("there are no encrypted attributes: (0400,0500) is missing")
     value = released.data_set[sealed.value : sealed.end]
     sop_instance = released.value(_SOP_INSTANCE).decode("latin-1")
     explicit = released.container.explicit
-    restored = open_attributes(value, sop_instance, certificate, private_key, mac_key, explicit=explicit)
-    new = {_IDENTITY_REMOVED: element(_IDENTITY_REMOVED, b"CS", b"NO", explicit=explicit)}
-    new |= _encoded(restored, explicit=explicit)
-    return released.file(without=(_ENCRYPTED, _METHOD, _METHOD_CODES, _DATES_MODIFIED), new=new)
-
-
-# Encodings
-
-
-def _note(_tag: int, _vr: bytes) -> Verdict:
-    return Verdict.NOTE
-
-
-def _scanner(*, explicit: bool) -> Scanner:
-    return Scanner(_note, vr_of, explicit=explicit)
-
-
-def _elements(data_set: bytes, *, explicit: bool) -> list[Element]:
-    """Walk a data set that has no file around it."""
-    scan = _scanner(explicit=explicit).scan(Source.of(data_set), 0)
-    return [one for one in scan.elements if isinstance(one, Element)]
-
-
-def _uid(tag: int, raw: bytes, *, explicit: bool) -> bytes:
-    """Return the value of an encoded element that File Meta Information repeats."""
-    value = b"".join(raw[one.value : one.end].strip(b" \0") for one in _elements(raw, explicit=explicit))
-    if not 0 < len(value) <= _MAX_UID:
-        raise Quarantined(Reason.INCOMPLETE, f"{tag_name(tag)} is missing, empty or no UID")
-    return value
-
-
-def _relative(one: Element) -> Element:
-    """Return a top-level element with offsets from its own start, as those inside of it are."""
-    return one._replace(start=0, value=one.value - one.start, end=one.end - one.start)
+    opened = open_attributes(value, sop_instance, certificate, private_key, mac_key, explicit=explicit)
+    return released.reidentified(_encoded(opened, explicit=explicit)), opened.authentic
 
 
 def _encoded(restored: Restored, *, explicit: bool) -> dict[int, bytes]:
     """Return the original attributes by tag, encoded as the object around them is."""
     found = {}
-    for one in _elements(restored.originals, explicit=restored.explicit):
+    for one in elements_of(restored.originals, explicit=restored.explicit):
         raw = restored.originals[one.start : one.end]
         same = restored.explicit == explicit
-        found[one.tag] = raw if same else _recoded(raw, _relative(one), explicit=explicit)
+        found[one.tag] = raw if same else recoded(raw, relative(one), explicit=explicit)
     return found
-
-
-def _recoded(raw: bytes, one: Element, *, explicit: bool) -> bytes:
-    """Encode an element with, or without, its VR; values stay, sequences get defined lengths.
-
-    Parameters
-    ----------
-    raw : bytes
-        The top-level element that the offsets count from.
-    one : Element
-        It, or an element inside of it.
-    explicit : bool
-    """
-    if one.items is None or one.vr != b"SQ":
-        # PS3.5 6.2.2: what UN holds is encoded without VRs either way
-        value, vr = raw[one.value : one.end], one.vr
-        fits = vr in LONG_VRS or (vr in SHORT_VRS and len(value) <= 0xFFFE)
-        return element(one.tag, vr if fits else b"UN", value, explicit=explicit, undefined=not one.defined)
-    items, at = list[bytes](), one.value
-    for inside in one.items:
-        items += _empty_items(raw[at : inside.start])
-        elements = (inner for inner in inside.elements if isinstance(inner, Element))
-        items.append(b"".join(_recoded(raw, inner, explicit=explicit) for inner in elements))
-        at = inside.end
-    items += _empty_items(raw[at : one.end])
-    return sequence(one.tag, *items, explicit=explicit)
-
-
-def _empty_items(gap: bytes) -> list[bytes]:
-    """Return the items that the walk passes over: those between noted ones can only be empty, or delimiters."""
-    return [b""] * sum(gap.startswith(_ITEM, at) for at in range(0, len(gap), _ITEM_HEAD))

@@ -23,7 +23,7 @@ import re
 import secrets
 import stat
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple, NoReturn
 from urllib.parse import unquote
@@ -36,8 +36,9 @@ from joserfc.registry import HeaderParameter
 from ..encoding.source import Source
 from ..errors import PolicyError, Quarantined, Reason, VaultError
 from ..storage import Durability, Storage
+from .files import sync_folder
 from .keys import DataKey
-from .recipients import Identity, Recipient, RemoteIdentity, sync_folder
+from .recipients import Identity, Recipient, RemoteIdentity
 
 __all__ = ["Box", "Change", "KeyBoxes", "KeySession", "open_box", "patient_folder", "rewrap", "seal_box"]
 
@@ -335,8 +336,13 @@ def _allowed(recipients: Sequence[Recipient]) -> Sequence[Recipient]:
     return recipients
 
 
-def _with(data: bytes, identities: Sequence[AnyIdentity], recipients: Sequence[Recipient]) -> tuple[DataKey, bytes]:
-    """Return the key in a box, and the box with more recipients.
+def _with(
+    data: bytes,
+    identities: Sequence[AnyIdentity],
+    recipients: Sequence[Recipient],
+    gone: Collection[tuple[str, str]] = (),
+) -> tuple[DataKey, bytes]:
+    """Return the key in a box, and the box with more recipients, and without some, given by algorithm and name.
 
     The content key stays, since nobody here could wrap a new one for the old recipients; the initialization
     vector is new.
@@ -344,7 +350,7 @@ def _with(data: bytes, identities: Sequence[AnyIdentity], recipients: Sequence[R
     box, key, cek = _open(data, identities)
     more = _encrypt(_jwk(key), _allowed(recipients), _Content(cek))
     # a passphrase has no name by which it could be told from another one
-    again = {(one.alg, one.kid) for one in recipients if one.kid != "passphrase"}
+    again = {(one.alg, one.kid) for one in recipients if one.kid != "passphrase"} | set(gone)
     kept = [one for one in box["recipients"] if (one["header"]["alg"], one["header"]["kid"]) not in again]
     more["recipients"] = kept + more["recipients"]
     result = _bytes(more)
@@ -451,6 +457,16 @@ class KeyBoxes:
                 headers = []
             yield Box(patient, kid, tuple((header["alg"], header["kid"]) for header in headers))
 
+    def patients(self) -> dict[bytes, str]:
+        """Return whose each data key is, from the names of the boxes alone.
+
+        Raises
+        ------
+        PolicyError
+            If the folder cannot be read.
+        """
+        return {kid: patient for _, patient, kid in self._paths()}
+
     def add(self, identities: Sequence[AnyIdentity], recipients: Sequence[Recipient]) -> Iterator[Change]:
         """Let more recipients open every box; those it has stay.
 
@@ -481,6 +497,22 @@ class KeyBoxes:
 
         return self._change(rewrapped, recipients)
 
+    def kids(self, patient: str) -> tuple[bytes, ...]:
+        """Return the names of a patient's data keys.
+
+        Raises
+        ------
+        PolicyError
+            If the folder cannot be read.
+        """
+        try:
+            names = sorted(path.name for path in (self.folder / patient_folder(patient)).iterdir())
+        except FileNotFoundError:
+            return ()
+        except OSError as error:
+            _refuse(error)
+        return tuple(bytes.fromhex(match[1]) for match in map(_NAME.fullmatch, names) if match)
+
     def shred(self, patient: str) -> int:
         """Delete the boxes of a patient; returns how many there were.
 
@@ -505,6 +537,38 @@ class KeyBoxes:
             except OSError as error:
                 raise PolicyError(f"the boxes of the patient cannot be deleted: {error.strerror}") from None
         return sum(_NAME.fullmatch(path.name) is not None for path in paths)
+
+    def pass_on(
+        self, path: Path, identities: Sequence[AnyIdentity], recipients: Sequence[Recipient], *, replace: bool
+    ) -> bytes | None:
+        """Let recipients open a box of this folder that is no patient's; other recipients that it has stay.
+
+        Parameters
+        ----------
+        path : Path
+        identities : sequence of Identity or RemoteIdentity
+        recipients : sequence of Recipient
+        replace : bool
+            In the place of the identities, which do not open it any more; one passphrase is not told from another.
+
+        Returns
+        -------
+        bytes or None
+            Which key is inside; None if the identities do not open it, which is as it was then.
+
+        Raises
+        ------
+        PolicyError, Quarantined
+            As `add`.
+        """
+        gone = {(one.alg, one.kid) for one in identities if replace}
+        with self._locked(), Storage(self.folder, Durability.FILE, mode=0o600) as storage:
+            try:
+                key, box = _with(_read(path), identities, recipients, gone)
+            except VaultError:
+                return None
+            _replace(storage, path, box)
+        return key.kid
 
     def _change(self, rewrapped: _Rewrap, recipients: Sequence[Recipient]) -> Iterator[Change]:
         wanted = {(one.alg, one.kid) for one in _allowed(recipients)}

@@ -27,7 +27,6 @@ import warnings
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Final, Self
 
 from cryptography import x509
@@ -37,6 +36,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from joserfc.jwk import ECKey, OctKey, RSAKey
 
 from ..errors import PolicyError
+from .files import whole_file, write_all
 
 __all__ = ["Identity", "Recipient", "RemoteIdentity", "identity_from", "new_key_file", "recipient_from"]
 
@@ -264,29 +264,11 @@ def new_key_file(path: str | os.PathLike[str]) -> None:
         If there is a file already, or it cannot be written.
     """
     text = _b64(secrets.token_bytes(_KEY_BYTES)) + "\n"
-    folder = Path(path).absolute().parent
-    temporary = folder / f".dicomshield-{secrets.token_hex(8)}"
     try:
-        try:
-            with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "w") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            os.link(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
-        sync_folder(folder)
+        with whole_file(path, replace=False) as fd:
+            write_all(fd, text.encode())
     except OSError as error:
         raise PolicyError(f"the key file cannot be written: {error.strerror}") from None
-
-
-def sync_folder(path: str | os.PathLike[str]) -> None:
-    """Force the names in a folder to the disk."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 _WRONG_KEY: Final = "the key cannot be used: RSA of 2048 to 8192 bits, or EC on P-256, P-384 or P-521, is needed"

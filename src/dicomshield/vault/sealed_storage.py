@@ -7,11 +7,12 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from ..encoding.pieces import Later, Piece, Range, flattened
+from ..encoding.pieces import Envelope, Later, Piece, Range, flattened
 from ..encoding.source import Source
 from ..errors import VaultError
 from ..storage import Content, Durability, Outcome, Storage, There
 from .container import Sealer, open_sealed, read_header
+from .files import LargeFile
 from .keybox import KeyBoxes, KeySession
 from .keys import DataKey
 from .recipients import Recipient
@@ -81,7 +82,7 @@ class _Sealed(Content):
 
     def fill(self, fd: int) -> None:
         """Encrypt it into an empty file; what is known last is encrypted last."""
-        sealer = Sealer(lambda data, at: _put(fd, data, at), self._key, self._label)
+        sealer = Sealer(LargeFile(fd, self.source.size).put, self._key, self._label)
         buffer = memoryview(bytearray(_BUFFER))
         later: list[tuple[int, Later]] = []
         for chunk in flattened(self.pieces):
@@ -126,13 +127,7 @@ class _Sealed(Content):
                     self.source.slice(at, min(at + _BUFFER, chunk.end)) for at in range(chunk.start, chunk.end, _BUFFER)
                 )
             )
-            if not all(there.read(len(part)) == part for part in parts):
+            if not all(there.read(len(part)) == part or isinstance(part, Envelope) for part in parts):
                 return False
         whole = there.tell() == there.seek(0, os.SEEK_END)
         return whole and all(there.seek(at) == at and there.read(one.length) == one.value() for at, one in later)
-
-
-def _put(fd: int, data: memoryview, at: int) -> None:
-    while data:
-        done = os.pwrite(fd, data, at)
-        data, at = data[done:], at + done

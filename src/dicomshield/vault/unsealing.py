@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ..encoding.pieces import Chunk, Stream
 from ..encoding.source import Source
@@ -16,7 +16,11 @@ from ..storage import Durability, Storage
 from .container import SealedHeader, open_sealed
 from .keybox import AnyIdentity, KeyBoxes
 from .keys import DataKey
+from .ledger import Beforehand, access, mark_of
 from .sealed_storage import SUFFIX
+
+if TYPE_CHECKING:
+    from .audit import AuditLog
 
 __all__ = ["Unsealer"]
 
@@ -30,10 +34,12 @@ class Unsealer:
     ----------
     boxes : KeyBoxes
     identities : sequence of Identity or RemoteIdentity
+    log : AuditLog, optional
+        Gets a line before a file that `unseal` writes gets its name; if it cannot be written, there is no file.
     """
 
-    def __init__(self, boxes: KeyBoxes, identities: Sequence[AnyIdentity]) -> None:
-        self._boxes, self._identities = boxes, tuple(identities)
+    def __init__(self, boxes: KeyBoxes, identities: Sequence[AnyIdentity], log: AuditLog | None = None) -> None:
+        self._boxes, self._identities, self._log = boxes, tuple(identities), log
         self._keys: dict[bytes, DataKey] = {}
 
     def key(self, header: SealedHeader) -> DataKey:
@@ -63,11 +69,21 @@ class Unsealer:
         """
         label = Path(path).name.removesuffix(SUFFIX)
         with open_sealed(path, self.key, label) as file, Storage(out.parent, Durability.FILE, mode=0o600) as storage:
-            storage.write(out.name, Source.of(b""), [_Content(file)])
+            pieces = [_Content(file), Beforehand(lambda: self._note(path, label))]
+            storage.write(out.name, Source.of(b""), pieces)
+
+    def _note(self, path: str | os.PathLike[str], label: str) -> None:
+        if self._log is not None:
+            mark = mark_of(path)
+            patient = self._patients[bytes.fromhex(mark.kid)]
+            access(
+                self._log, "unseal", [one.kid for one in self._identities],
+                instance=label, patient=patient, **mark._asdict(),
+            )  # fmt: skip
 
     @cached_property
     def _patients(self) -> dict[bytes, str]:
-        return {box.kid: box.patient for box in self._boxes.list()}
+        return self._boxes.patients()
 
 
 class _Content(Stream):

@@ -1,0 +1,322 @@
+"""Find text in images: several views of each, at several scales, each looked at by a network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from ...errors import PolicyError, did_you_mean, shown
+from .models import GLYPHS, LINES, Net, probability
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ...pixels.region import Shape
+    from .boxes import Line
+    from .cine import Many
+    from .views import Palette
+
+__all__ = ["PRESETS", "TextDetector"]
+
+Span = tuple[int, int]
+"""The first row or column, and the one after the last."""
+_BORDER: Final = 24
+_BLOCK: Final = 16
+_NEAR: Final = 3
+_TILE: Final = 768
+_OVERLAP: Final = 96
+_LEAST: Final = 48
+_QUIET: Final = 30
+_CLEAR: Final = 0.5
+_HIGH: Final = 30.0
+_LETTERS: Final = (0.35, 0.85, 4.0)
+_LARGE_LETTERS: Final = (0.6, 0.9, 12.0)
+_SMALL: Final = 18.0
+_LARGE: Final = 64.0
+_LARGEST: Final = 0.35
+
+
+class _Look(NamedTuple):
+    """One way to let the network for lines look at an image.
+
+    Attributes
+    ----------
+    scale : float
+        Of what it is given.
+    window : int
+        Side of the neighbourhood that local contrast is judged against, 0 for the plain picture.
+    turned : bool
+        By a quarter turn: it knows lines from left to right best.
+    """
+
+    scale: float = 1.0
+    window: int = 31
+    turned: bool = False
+
+
+class _Preset(NamedTuple):
+    """How to look at each picture.
+
+    Attributes
+    ----------
+    looks : tuple of _Look
+    scales : tuple of float
+        At which letters are looked for.
+    hint : float
+        Probability of ink from which on the network for lines looks at a place, too; 0 for everywhere.
+    every : bool
+        Whether every frame is looked at, and not pictures that stand for them.
+    """
+
+    looks: tuple[_Look, ...]
+    scales: tuple[float, ...]
+    hint: float = 0.0
+    every: bool = False
+
+
+PRESETS: Final = {
+    "light": _Preset((_Look(),), (1.0, 0.5, 0.25), hint=0.3),
+    "default": _Preset((_Look(), _Look(0.5)), (1.0, 0.5, 0.25), hint=0.1),
+    "paranoid": _Preset(
+        (
+            *(_Look(scale) for scale in (2.0, 1.0, 0.5, 0.25)),
+            *(_Look(scale, turned=True) for scale in (1.0, 0.5)),
+            *(_Look(window=window) for window in (81, 0)),
+        ),
+        (2.0, 1.0, 0.5, 0.25, 0.125),
+        every=True,
+    ),
+}
+
+
+class TextDetector:
+    """Finds text by networks; what it costs and what it leaves is measured for each preset.
+
+    Parameters
+    ----------
+    preset : str
+        ``"light"``, ``"default"`` or ``"paranoid"``.
+    threads : int
+        How many a network uses at most.
+
+    Raises
+    ------
+    PolicyError
+        If there is no such preset, or no thread.
+    """
+
+    def __init__(self, preset: str = "default", threads: int = 1) -> None:
+        if preset not in PRESETS:
+            raise PolicyError(f"no text preset {shown(preset)}{did_you_mean(preset, PRESETS)}")
+        if threads < 1:
+            raise PolicyError("text is looked for by one thread or more")
+        self.preset, self.threads = preset, threads
+
+    def find(
+        self, frames: Many, photometric: str, palette: Palette | None = None, bits: int | None = None
+    ) -> tuple[Shape, ...]:
+        """Look for text.
+
+        Parameters
+        ----------
+        frames : Many
+            Stored values; taken one after the other, and not kept.
+        photometric : str
+            Photometric Interpretation.
+        palette : (int, ndarray of shape (entries, 3)), optional
+            Stored value of the first colour of a PALETTE COLOR image, and the colours.
+        bits : int, optional
+            Bits Stored, if they are fewer than the type of the values has.
+
+        Returns
+        -------
+        tuple of Region or Polygon
+            For all frames together: text moves from frame to frame.
+
+        Raises
+        ------
+        MissingExtra
+            If the extra ``ocr`` is not installed.
+        """
+        from .boxes import merged, shape
+
+        found: list[Line] = []
+        rows, columns = 0, 0
+        for picture, lines in self.looked(frames, photometric, palette, bits):
+            rows, columns = picture.shape[:2]
+            found = merged([*found, *lines])
+        shapes = (shape(line, rows, columns) for line in found)
+        return tuple(one for one in shapes if one is not None)
+
+    def looked(
+        self, frames: Many, photometric: str, palette: Palette | None, bits: int | None
+    ) -> Iterator[tuple[NDArray[np.float32], list[Line]]]:
+        """Yield the pictures that were looked at, and the lines in each; parameters and errors are those of `find`.
+
+        Pictures are the frames, or stand for them, and are as `views.values` returns them.
+        """
+        from .cine import pictures
+        from .models import require
+
+        require()
+        for picture in pictures(frames, photometric, palette, bits, every=PRESETS[self.preset].every):
+            yield picture, self._lines(picture)
+
+    def _lines(self, picture: NDArray[np.float32]) -> list[Line]:
+        """Return the lines of one picture, of which none covers a letter in part."""
+        import cv2
+        import numpy as np
+
+        from .boxes import grown, merged, written
+        from .views import evened, grey, local
+
+        even = evened(picture)
+        maps = self._ink(even)
+        ink = np.maximum.reduce([cv2.resize(one, even.shape[1::-1]) for scale, one in maps if scale >= _CLEAR])
+        found = [line for look in PRESETS[self.preset].looks for line in self._seen(even, look, ink)]
+        for scale, one in maps:
+            low, high, least = _LETTERS if scale == 1 else _LARGE_LETTERS
+            found += [line.scaled(1 / scale) for line in written(one, low, high, least)]
+        if not found:
+            return []
+        strokes = grey(local(even, 31))
+        return merged([grown(line, strokes) for line in merged(found)])
+
+    def _ink(self, even: NDArray[np.float32]) -> list[tuple[float, NDArray[np.uint8]]]:
+        """Return scales, and for each the probability of ink, 255 for 1, of every pixel of the image at that scale."""
+        import numpy as np
+
+        from .views import contrasts, scaled
+
+        maps = []
+        for scale in PRESETS[self.preset].scales:
+            small = scaled(even, min(scale, 1.0))
+            if scale < 1 and min(small.shape[:2]) < _LEAST:
+                continue
+            # coloured ink is brighter or darker than its surroundings in the brightest or the darkest plane
+            planes = (small.max(axis=2), small.min(axis=2))[: 1 if small.shape[2] == 1 else 2]
+            answers = [self._map(contrasts(plane), GLYPHS, max(scale, 1.0)) for plane in planes]
+            maps.append((min(scale, 1.0), np.maximum.reduce(answers)))
+        return maps
+
+    def _seen(self, even: NDArray[np.float32], look: _Look, ink: NDArray[np.uint8]) -> list[Line]:
+        """Return the lines that one look finds; high ones need ink, because anatomy often looks like large letters."""
+        import cv2
+        import numpy as np
+
+        from .boxes import inked, lines
+        from .views import local, scaled, windowed
+
+        scale = min(look.scale, 1.0)
+        if min(even.shape[:2]) * scale < _LEAST:
+            return []
+        even = scaled(even, scale)
+        view = local(even, look.window) if look.window else windowed(even)
+        hint = (
+            np.asarray(cv2.resize(ink, view.shape[1::-1], interpolation=cv2.INTER_LINEAR))
+            >= 255 * PRESETS[self.preset].hint
+        )
+        if look.turned:
+            view = np.ascontiguousarray(np.rot90(view))
+            hint = np.ascontiguousarray(np.rot90(hint))
+        answer = self._map(view, LINES, max(look.scale, 1.0), hint)
+        if look.turned:
+            answer = np.ascontiguousarray(np.rot90(answer, -1))
+        found = [line.scaled(1 / scale) for line in lines(answer, heights=_heights(view, scale))]
+        return [line for line in found if line.height < _HIGH or inked(line, ink)]
+
+    def _map(
+        self, view: NDArray[np.uint8], net: Net, zoom: float, where: NDArray[np.bool_] | None = None
+    ) -> NDArray[np.uint8]:
+        """Return what a network says of each pixel of a view, 255 for 1, looking tile by tile.
+
+        A border is added, because text that is cut by the border is not seen as text. Far from ``where``, nothing is
+        looked for.
+        """
+        import numpy as np
+
+        around = (_BORDER, _BORDER), (_BORDER, _BORDER)
+        padded = np.pad(view, (*around, (0, 0)), constant_values=127)
+        answer = np.zeros(padded.shape[:2], np.uint8)
+        whole = [((0, padded.shape[0]), (0, padded.shape[1]))]
+        for rows, columns in whole if where is None else _areas(np.pad(where, around)):
+            for down in _spans(rows, round(_TILE / zoom)):
+                for across in _spans(columns, round(_TILE / zoom)):
+                    part = _busy(padded, down, across)
+                    if part is not None:
+                        np.maximum(answer[part], self._tile(padded[part], net, zoom), out=answer[part])
+        return answer[_BORDER:-_BORDER, _BORDER:-_BORDER]
+
+    def _tile(self, tile: NDArray[np.uint8], net: Net, zoom: float) -> NDArray[np.uint8]:
+        import cv2
+        import numpy as np
+
+        rows, columns, channels = tile.shape
+        if zoom > 1:
+            larger = cv2.resize(tile, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC)
+            tile = np.asarray(larger, np.uint8).reshape(*larger.shape[:2], channels)
+        if channels < net.channels:
+            tile = np.repeat(tile, net.channels, axis=2)
+        answer = probability(net, tile, self.threads)
+        if zoom > 1:
+            answer = np.asarray(cv2.resize(answer, (columns, rows), interpolation=cv2.INTER_AREA), np.float32)
+        return (answer * 255).astype(np.uint8)
+
+
+def _heights(view: NDArray[np.uint8], scale: float) -> tuple[float, float]:
+    """Return which short sides lines may have, in pixels of a view.
+
+    Larger than the greatest, a network takes anatomy for letters; smaller than the least, a larger scale sees better.
+    """
+    return 4.0 if scale == 1 else _SMALL, min(_LARGE, _LARGEST * min(view.shape[:2]))
+
+
+def _areas(where: NDArray[np.bool_]) -> list[tuple[Span, Span]]:
+    """Return rows and columns of boxes around what is true, with a wide margin; boxes do not overlap."""
+    import cv2
+    import numpy as np
+
+    rows, columns = where.shape
+    blocks = np.pad(where, ((0, -rows % _BLOCK), (0, -columns % _BLOCK)))
+    blocks = blocks.reshape(blocks.shape[0] // _BLOCK, _BLOCK, -1, _BLOCK).any(axis=(1, 3))
+    near, number = cv2.dilate(blocks.astype(np.uint8), np.ones((2 * _NEAR + 1, 2 * _NEAR + 1), np.uint8)), 0
+    while True:
+        found = cv2.connectedComponentsWithStats(near, connectivity=8)[2][1:]
+        if len(found) == number:
+            break
+        number = len(found)
+        for left, top, width, height, _ in found:
+            near[top : top + height, left : left + width] = 1
+    return [
+        (
+            (int(top) * _BLOCK, min(rows, int(top + height) * _BLOCK)),
+            (int(left) * _BLOCK, min(columns, int(left + width) * _BLOCK)),
+        )
+        for left, top, width, height, _ in found
+    ]
+
+
+def _spans(whole: Span, tile: int) -> Iterator[Span]:
+    """Divide a side into tiles of about one size that overlap."""
+    length, overlap = whole[1] - whole[0], min(_OVERLAP, tile // 2)
+    number = max(1, -(-(length - overlap) // (tile - overlap)))
+    size = -(-(length + (number - 1) * overlap) // number)
+    for at in range(number):
+        start = min(at * (size - overlap), max(0, length - size))
+        yield whole[0] + start, whole[0] + min(length, start + size)
+
+
+def _busy(view: NDArray[np.uint8], down: Span, across: Span) -> tuple[slice, slice] | None:
+    """Return the part of a tile in which anything is drawn, with a margin, ``None`` if nothing is."""
+    import numpy as np
+
+    tile = view[slice(*down), slice(*across)]
+    drawn = np.asarray(np.any(np.abs(tile[..., :3].astype(np.int16) - 127) > _QUIET, axis=2), bool)
+    ends = []
+    for start, length, along in ((down[0], len(drawn), 1), (across[0], drawn.shape[1], 0)):
+        at = np.flatnonzero(drawn.any(axis=along))
+        if not len(at):
+            return None
+        ends.append(slice(start + max(0, int(at[0]) - 32), start + min(length, int(at[-1]) + 33)))
+    return ends[0], ends[1]

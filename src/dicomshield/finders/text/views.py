@@ -1,0 +1,223 @@
+"""Pictures of stored values in which text stands out, whatever it was drawn on.
+
+The window of the header hides text, and so does any other single window: contrast is judged against the
+neighbourhood of each pixel, at the depth the values were stored with.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Palette", "contrasts", "evened", "grey", "local", "scaled", "values", "windowed"]
+
+Palette = tuple[int, "NDArray[Any]"]
+"""Stored value of the first colour, and red, green and blue of all colours, shape (entries, 3)."""
+
+_SAMPLE: Final = 1 << 18
+_GAP: Final = 0.1
+_LEVELS: Final = 16
+_COLOURED: Final = 0.06
+_GAIN: Final = 45
+_EPSILON: Final = 0.01
+_STRIP: Final = 1 << 20
+_LARGEST: Final = 1e36
+"""So that no sum of a neighbourhood overflows a float32."""
+_WINDOWS: Final = (9, 31, 101)
+
+
+def values(
+    frame: NDArray[Any], photometric: str, palette: Palette | None = None, bits: int | None = None
+) -> NDArray[np.float32]:
+    """Return what a frame shows: grey, or red, green and blue; every number finite.
+
+    Parameters
+    ----------
+    frame : ndarray, shape (rows, columns[, samples])
+        Stored values of any type.
+    photometric : str
+        Photometric Interpretation; how components are to be understood.
+    palette : Palette, optional
+        Of a PALETTE COLOR image.
+    bits : int, optional
+        Bits Stored: bits above them are no part of the picture.
+
+    Returns
+    -------
+    ndarray of float32, shape (rows, columns, planes)
+        In the unit of the stored values, or of the palette.
+    """
+    stored = frame[..., None] if frame.ndim == 2 else frame
+    if bits is not None and stored.dtype.kind in "iu":
+        stored = _within(stored, bits)
+    if palette is not None:
+        first, colours = palette
+        stored = colours[np.clip(stored[..., 0].astype(np.int64) - first, 0, len(colours) - 1)]
+    if stored.dtype == np.float64:
+        largest = np.abs(stored[np.isfinite(stored)]).max(initial=0)
+        stored = stored / max(1.0, largest / _LARGEST)
+    shown = stored.astype(np.float32)
+    if photometric.startswith(("YBR_FULL", "YBR_PARTIAL")) and shown.shape[2] == 3:
+        shown = _rgb(shown, bits or 8)
+    finite = np.isfinite(shown)
+    if not finite.all():
+        shown[~finite] = np.median(shown[finite]) if finite.any() else 0
+    return shown
+
+
+def _within(values: NDArray[Any], bits: int) -> NDArray[Any]:
+    """Drop the bits above ``bits``, and repeat the sign."""
+    above = values.dtype.itemsize * 8 - bits
+    return (values << above) >> above if 0 < above < values.dtype.itemsize * 8 else values
+
+
+def _rgb(ybr: NDArray[np.float32], bits: int) -> NDArray[np.float32]:
+    """Convert by PS3.3 C.7.6.3.1.2; the narrower range of YBR_PARTIAL only changes contrast."""
+    middle = np.float32(1 << (bits - 1))
+    matrix = np.array([[1, 1, 1], [0, -0.344136, 1.772], [1.402, -0.714136, 0]], np.float32)
+    rgb: NDArray[np.float32] = (ybr - np.array([0, middle, middle], np.float32)) @ matrix
+    return rgb
+
+
+def evened(shown: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Bring values to one scale, without the gaps that no pixel's value lies in.
+
+    Between padding and the field of view, or between a picture and the text upon it, there can be a step of a
+    thousand times the rest, which would leave no contrast to what lies beside it.
+
+    Parameters
+    ----------
+    shown : ndarray of float32, shape (rows, columns, planes)
+        As `values` returns it.
+
+    Returns
+    -------
+    ndarray of float32, shape (rows, columns, planes)
+        Most of it between 0 and 1; three planes if there is colour in it, else one.
+    """
+    step = max(1, round((shown.size / _SAMPLE) ** 0.5))
+    shown = np.clip(shown, -_LARGEST, _LARGEST)
+    some = shown[::step, ::step]
+    levels = np.unique(np.append(some.ravel(), [shown.min(), shown.max()])).astype(np.float64)
+    gaps = np.diff(levels)
+    span = _spread(some) or levels[-1] - levels[0] or 1.0
+    if len(levels) > _LEVELS and (gaps > span * _GAP).any():
+        short = np.minimum(gaps, span * _GAP)
+        wide = np.flatnonzero(gaps > short)
+        knots = np.unique([0, len(levels) - 1, *wide, *(wide + 1)])
+        moved = np.append(0, np.cumsum(short))
+        shown = np.interp(shown, levels[knots], moved[knots]).astype(np.float32)
+        span = _spread(shown[::step, ::step]) or moved[-1]
+    even = np.asarray((shown - shown.min()) / np.float32(span), np.float32)
+    return even if even.shape[2] == 3 and _coloured(even) else even.mean(axis=2, keepdims=True)
+
+
+def _spread(some: NDArray[np.float32]) -> float:
+    low, high = np.percentile(some, [1, 99]).astype(np.float64)
+    return float(high - low)
+
+
+def _coloured(rgb: NDArray[np.float32]) -> bool:
+    """Tell whether more pixels than noise makes have planes that differ."""
+    return any(int((np.abs(rgb[..., at] - rgb[..., 1]) > _COLOURED).sum()) > 8 for at in (0, 2))
+
+
+def scaled(even: NDArray[np.float32], scale: float) -> NDArray[np.float32]:
+    """Return planes made smaller, ``scale`` being at most 1."""
+    import cv2
+
+    if scale == 1:
+        return even
+    size = max(1, round(even.shape[1] * scale)), max(1, round(even.shape[0] * scale))
+    smaller = cv2.resize(even, size, interpolation=cv2.INTER_AREA)
+    return np.asarray(smaller, np.float32).reshape(*size[::-1], even.shape[2])
+
+
+def local(shown: NDArray[np.float32], window: int) -> NDArray[np.uint8]:
+    """Return how far each pixel is from the mean of its neighbourhood, in its standard deviations; 127 is the mean.
+
+    Parameters
+    ----------
+    shown : ndarray of float32, shape (rows, columns, planes)
+        As `evened` returns it.
+    window : int
+        Side of the neighbourhood in pixels, odd.
+
+    Returns
+    -------
+    ndarray of uint8, shape (rows, columns, planes)
+    """
+    import cv2
+
+    rows, columns = shown.shape[:2]
+    seen = np.empty(shown.shape, np.uint8)
+    high = max(window, _STRIP // (columns * shown.shape[2]))
+    for top in range(0, rows, high):
+        first = max(0, top - window)
+        strip = shown[first : top + high + window]
+        mean = cv2.blur(strip, (window, window)).reshape(strip.shape)
+        square = cv2.blur(strip * strip, (window, window)).reshape(strip.shape)
+        # planes share a deviation, so that colours keep their hue
+        deviation = np.sqrt(np.maximum(square - mean * mean, 0).max(axis=2, keepdims=True)) + np.float32(_EPSILON)
+        away = (strip - mean) * (np.float32(_GAIN) / deviation) + np.float32(127)
+        seen[top : top + high] = np.clip(away, 0, 255)[top - first : top - first + high]
+    return seen
+
+
+def contrasts(plane: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Return local contrast against three neighbourhoods, and how much there is of it at all.
+
+    Parameters
+    ----------
+    plane : ndarray of float32, shape (rows, columns)
+        One of those that `evened` returns.
+
+    Returns
+    -------
+    ndarray of uint8, shape (rows, columns, 4)
+    """
+    import cv2
+
+    step = max(1, round((plane.size / _SAMPLE) ** 0.5))
+    low, high = (float(at) for at in np.percentile(plane[::step, ::step], [0.5, 99.5]))
+    span = max(high - low, 0.1 * float(plane.max() - plane.min()), 1e-6)
+    rows, columns = plane.shape
+    seen = np.empty((rows, columns, 4), np.uint8)
+    high_strip = max(_WINDOWS[-1], _STRIP // columns)
+    for top in range(0, rows, high_strip):
+        first = max(0, top - _WINDOWS[-1])
+        strip = (plane[first : top + high_strip + _WINDOWS[-1]] - np.float32((low + high) / 2)) / np.float32(span)
+        inside = slice(top - first, top - first + high_strip)
+        for at, window in enumerate(_WINDOWS):
+            mean = cv2.blur(strip, (window, window))
+            square = cv2.blur(strip * strip, (window, window))
+            deviation = np.sqrt(np.maximum(square - mean * mean, 0))[inside]
+            away = (strip[inside] - mean[inside]) / (deviation + np.float32(0.004))
+            seen[top : top + high_strip, :, at] = _byte(np.clip(away, -4, 4) / 4)
+            if at == 1:
+                seen[top : top + high_strip, :, 3] = _byte((np.log2(deviation + np.float32(0.001)) / 4 + 1) / 4)
+    return seen
+
+
+def _byte(share: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return -1 to 1 as 0 to 255."""
+    return np.asarray(np.clip(np.rint((share + np.float32(1)) * np.float32(127.5)), 0, 255), np.uint8)
+
+
+def windowed(shown: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Return the picture between its lowest and highest tenth of a percent; shapes as for `local`."""
+    step = max(1, round((shown.size / _SAMPLE) ** 0.5))
+    low, high = np.percentile(shown[::step, ::step], [0.1, 99.9])
+    return np.asarray(np.clip((shown - np.float32(low)) * np.float32(255 / max(high - low, 1e-6)), 0, 255), np.uint8)
+
+
+def grey(view: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return of each pixel the plane that is farthest from the mean, shape (rows, columns)."""
+    if view.shape[2] == 1:
+        return view[..., 0]
+    highest, lowest = view.max(axis=2), view.min(axis=2)
+    return np.asarray(np.where(highest >= 254 - lowest, highest, lowest), np.uint8)
