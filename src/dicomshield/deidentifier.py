@@ -21,7 +21,7 @@ from .encoding.source import Source
 from .encoding.write import element, file_meta, item
 from .errors import Finding, MissingExtra, PolicyError, Quarantined, Reason
 from .evidence import residual
-from .evidence.report import Report
+from .evidence.report import Mask, Report
 from .finders.burned_in import suspicion
 from .identity.known import Spellings, known_spellings, uid_spellings
 from .identity.project import Project
@@ -29,6 +29,7 @@ from .identity.pseudonym import Patient, PatientList, Pseudonymizer
 from .opened import Header, Opened, opened, overlay_in_pixels, pixel_element
 from .pixels.layout import Layout
 from .pixels.masking import Masking, masked
+from .pixels.region import compiled
 from .profile import (
     BURNED_IN_ANNOTATION,
     LISTED_REFERENCES,
@@ -306,6 +307,8 @@ class Deidentifier:
         with Source.open(path) as source:
             _, scan, header = self._open(source)
         element, (names, _) = pixel_element(scan), self.profile.masks_of(header)
+        if self.profile.searches_pixels:
+            names = "what looks for text"
         masked = element is not None and bool(names)
         yield from _planned(self._table(header, Marks((), masked=True) if masked else None), scan.elements, ())
         if element is not None and masked:
@@ -391,6 +394,10 @@ class Deidentifier:
             raise Quarantined(Reason.BURNED_IN, why)
         pixels = masked(container.source, element, header, container.transfer_syntax, shapes, overlay=overlay)
         report.pixels = _done(pixels, names, searched, why)
+        if pixels.touched:
+            layout = Layout.of(header)
+            plans = compiled(shapes, layout.rows, layout.columns, layout.frames)
+            report.mask = Mask.of(plans, layout.rows, layout.columns, searched.finders if searched else [names])
         return pixels, searched.covers if searched else pixels.complete
 
     @cached_property
@@ -406,24 +413,18 @@ class Deidentifier:
         """Return an image as finders see it, with what they are to recognize of the patient."""
         from .finders.finder import Image
         from .finders.text.harmless import own_values
-        from .pixels.decode import Frames
 
         container, scan, header = opened
-        frames = Frames(container.source, element, Layout.of(header), container.transfer_syntax)
         rebuilt = self._rebuilder(header, patient, container.explicit).rebuild(container, scan)
         spelled, _ = _known(rebuilt)
         harvests = tuple([outcome.harvest for outcome in rebuilt.outcomes if outcome.harvest])
-        return Image(
-            header, _uid(header, _SOP_CLASS), frames, container.source, scan, spelled, own_values(harvests)
-        )
+        return Image.of(opened, element, spelled, own_values(harvests))
 
     def _table(self, header: Header, marks: Marks | None = None) -> ActionTable:
         lists_references = LISTED_REFERENCES in header
         return self.profile.table(_uid(header, _SOP_CLASS), lists_references=lists_references, marks=marks)
 
-    def _rebuilder(
-        self, header: Header, patient: Patient, explicit: bool, marks: Marks | None = None
-    ) -> Rebuilder:
+    def _rebuilder(self, header: Header, patient: Patient, explicit: bool, marks: Marks | None = None) -> Rebuilder:
         """Return the rebuilder of the series at hand, which remembers what the objects share."""
         table, charset = self._table(header, marks), header.get(0x00080005, b"")
         key = (table, patient, charset, explicit)

@@ -82,7 +82,7 @@ def _text_search(wanted: dict[str, Any]) -> TextSearch:
             raise PolicyError(f"[text] has no key {shown(key)}" + did_you_mean(key, _TEXT_KEYS))
     return TextSearch(
         preset=_choice(wanted, "preset", PRESETS, "default"),
-        every_image=_choice(wanted, "images", ("suspect", "all")) == "all",
+        only_suspect=_choice(wanted, "images", ("all", "suspect")) == "suspect",
         keep_harmless=_choice(wanted, "keep", ("nothing", "harmless")) == "harmless",
     )
 

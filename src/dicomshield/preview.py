@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from .encoding.source import Source
 from .errors import PolicyError, Quarantined, Reason
 from .opened import opened, pixel_element
-from .pixels.decode import Frames, MaskedFrames
-from .pixels.layout import Layout, palette
+from .pixels.decode import Frames, MaskedFrames, colours
+from .pixels.layout import Layout
 from .pixels.picture import outlined, picture, sheet
 from .profile import Profile
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
     from PIL.Image import Image
 
 __all__ = ["Preview", "preview"]
@@ -47,7 +45,7 @@ def preview(source: Source, profile: Profile, *, frames: Sequence[int] | None = 
     ----------
     source : Source
     profile : Profile
-        Its masks and regions are drawn.
+        Its masks and regions are drawn, and text is looked for if it asks for that.
     frames : sequence of int, optional
         0-based; up to nine across the image if not given.
     masked : bool
@@ -60,7 +58,7 @@ def preview(source: Source, profile: Profile, *, frames: Sequence[int] | None = 
     PolicyError
         If there is no such frame.
     """
-    container, scan, header = opened(source, profile.scanner, profile.facts)
+    container, scan, header = found = opened(source, profile.scanner, profile.facts)
     element = pixel_element(scan)
     if element is None:
         raise Quarantined(Reason.INCOMPLETE, "there are no pixels to show")
@@ -70,13 +68,18 @@ def preview(source: Source, profile: Profile, *, frames: Sequence[int] | None = 
     if not all(0 <= number < len(stored) for number in wanted):
         raise PolicyError(f"the object has {len(stored)} frames")
     what, shapes = profile.masks_of(header)
+    if profile.searches_pixels:
+        from .finders import finder, search
+
+        searched = search.PixelSearch(profile)(finder.Image.of(found, element))
+        what, shapes = ", ".join(searched.finders), searched.shapes
     released = MaskedFrames(stored, shapes)
-    colours = _colours(layout, header) if layout.photometric == "PALETTE COLOR" else None
+    palette = colours(layout, header)
     pictures = []
     for number in wanted:
         before = stored[number]
         after = released[number] if masked else before
-        shown = picture(after, layout, (before.min(), before.max()), colours)
+        shown = picture(after, layout, (before.min(), before.max()), palette)
         pictures.append(shown if masked else outlined(shown, released.boxes(number)))
     return Preview(sheet(pictures), wanted, f"masked by {what}" if what else "no mask")
 
@@ -85,12 +88,3 @@ def _spread(number: int) -> list[int]:
     """Return up to nine frames from the first to the last."""
     step = max(1.0, (number - 1) / (_SHOWN - 1))
     return sorted({min(number - 1, round(at * step)) for at in range(min(number, _SHOWN))})
-
-
-def _colours(layout: Layout, header: Mapping[int, bytes]) -> tuple[int, NDArray[np.uint8]]:
-    """Return the stored value of the first colour of the palette, and all of them in 8 bits."""
-    import numpy as np
-
-    first, entries = palette(layout, header)
-    colours = np.array(entries)
-    return first, (colours >> (8 if colours.max() > 255 else 0)).astype(np.uint8)

@@ -134,7 +134,7 @@ _ICON: Final = 0x00880200
 ABOUT_PIXELS: Final = _PIXEL_MARKERS | _IMAGE_TYPES | _PIXEL_VALUES | {_ICON}
 """Attributes that tell of the pixels or repeat them, so that somebody must decide about them when pixels are masked."""
 
-_WITH_CLEANER: Final = frozenset(
+WITH_CLEANER: Final = frozenset(
     option for option in Option if option is Option.CLEAN_PIXEL_DATA or not option.name.startswith("CLEAN_")
 )
 _PSEUDONYM: Final = frozenset({0x00100010, 0x00100020, 0x00120040})
@@ -179,8 +179,8 @@ class TextSearch:
     ----------
     preset : str
         ``"light"``, ``"default"`` or ``"paranoid"``.
-    every_image : bool
-        Search images, too, that give no reason to think that they carry text.
+    only_suspect : bool
+        Leave out images that give no reason to think that they carry text, which is quicker and can be wrong.
     keep_harmless : bool
         Leave what is read as nothing but a side, a view, a scale or a setting of the scanner.
 
@@ -191,7 +191,7 @@ class TextSearch:
     """
 
     preset: str = "default"
-    every_image: bool = False
+    only_suspect: bool = False
     keep_harmless: bool = False
 
     def __post_init__(self) -> None:
@@ -246,7 +246,7 @@ class Profile:
         if not -36500 <= low <= high <= 36500 or low == high == 0:
             raise PolicyError("date_range must be two numbers of days, the smaller first, not both 0")
         if self.trust_pixels and self.searches_pixels:
-            raise PolicyError('CLEAN_PIXEL_DATA looks at the pixels that pixels = "trust" would not look at: choose one')
+            raise PolicyError('CLEAN_PIXEL_DATA looks at the pixels that pixels = "trust" does not look at: choose one')
 
     @classmethod
     def basic(cls, *options: Option, trust_pixels: bool = False) -> Profile:
@@ -358,9 +358,7 @@ class Profile:
         implicit, explicit = (Scanner(self.judge, vr_of, explicit=vr, breaks=breaks) for vr in (False, True))
         return implicit, explicit
 
-    def table(
-        self, sop_class: str, *, lists_references: bool = False, marks: Marks | None = None
-    ) -> ActionTable:
+    def table(self, sop_class: str, *, lists_references: bool = False, marks: Marks | None = None) -> ActionTable:
         """Return the decisions for one SOP class.
 
         Parameters
@@ -467,9 +465,7 @@ class ActionTable:
         Whether they are those of an object whose pixels are masked.
     """
 
-    def __init__(
-        self, profile: Profile, sop_class: str, lists_references: bool, marks: Marks | None = None
-    ) -> None:
+    def __init__(self, profile: Profile, sop_class: str, lists_references: bool, marks: Marks | None = None) -> None:
         self._profile, self._lists_references, self._marks = profile, lists_references, marks
         self.masked = marks is not None and marks.masked
         self._types = tables.iod_types().get(sop_class, {})
@@ -603,7 +599,7 @@ def _resolved(code: str, kind: str, tag: int) -> Action:
 
 
 def _refuse_contradictions(options: frozenset[Option]) -> None:
-    for option in sorted(options - _WITH_CLEANER, key=lambda option: option.name):
+    for option in sorted(options - WITH_CLEANER, key=lambda option: option.name):
         raise PolicyError(
             f"{option.name} is not available yet: dicomshield has no cleaner for it, and claims nothing it did not do"
         )

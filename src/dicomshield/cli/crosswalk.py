@@ -193,9 +193,7 @@ def _asked(file: Any) -> Iterator[str]:
             yield line.rstrip("\r\n")
 
 
-def _pseudonyms_of(
-    crosswalk: Crosswalk, kind: str, originals: Iterator[str], issuer: str, open_key: OpenKey
-) -> int:
+def _pseudonyms_of(crosswalk: Crosswalk, kind: str, originals: Iterator[str], issuer: str, open_key: OpenKey) -> int:
     """Show pseudonyms, in the order of the originals, which are not repeated; return how many were not found."""
     missing = 0
     for number, original in enumerate(originals, 1):

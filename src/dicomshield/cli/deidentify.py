@@ -41,6 +41,9 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @project_option
 @click.option("--workers", type=click.IntRange(1), default=os.cpu_count() or 1, show_default=True, help="Processes.")
 @click.option("--report", type=_FILE, metavar="FILE", help="Write a line of JSON for each object; holds no PHI.")
+@click.option(
+    "--contact-sheet", "sheet", type=_FILE, metavar="FILE", help="With --report: draw what left, as HTML to sign."
+)
 @click.option("--quarantine", type=_FOLDER, metavar="DIR", help="Copy originals that are held back there. PHI.")
 @click.option(
     "--seal", "recipients", multiple=True, metavar="RECIPIENT",
@@ -81,6 +84,7 @@ def command(
     project: Path,
     workers: int,
     report: Path | None,
+    sheet: Path | None,
     quarantine: Path | None,
     recipients: tuple[str, ...],
     keepers: tuple[str, ...],
@@ -105,6 +109,8 @@ def command(
         profile = replace(profile, only_listed=True)
     if profile.only_listed and patients is None:
         raise PolicyError("holding back unlisted patients needs a list: --patients FILE")
+    if sheet:
+        _require_drawable(sheet, report, recipients)
     # before a secret is made where it would be released
     refuse_nested(input=in_folder, output=out_folder)
     refuse_nested(output=out_folder, project=project)
@@ -134,7 +140,19 @@ def command(
                 _write_map(path, pairs)
     maps = [path for path in (patient_map, uid_map) if path]
     _summarise(counts, deidentifier, run, out_folder, quarantine, maps, keys, vault)
+    if sheet and report:
+        from .contact_sheet import write
+
+        write(out_folder, report, sheet)
     sys.exit(3 if counts["quarantined"] else 0)
+
+
+def _require_drawable(sheet: Path, report: Path | None, recipients: tuple[str, ...]) -> None:
+    """Refuse, before the work, a contact sheet that could not be drawn after it."""
+    if report is None or recipients:
+        raise PolicyError("a contact sheet is drawn from plain outputs and their report: --report FILE, and no --seal")
+    if sheet.exists():
+        raise PolicyError("the contact sheet is there already: name a new file")
 
 
 class _Parts(NamedTuple):

@@ -12,7 +12,7 @@ import click
 from ..errors import PolicyError
 from ..identity.project import Project
 from ..pixels.region import Region
-from ..profile import Option, Profile
+from ..profile import WITH_CLEANER, Option, Profile
 
 if TYPE_CHECKING:
     from ..vault.recipients import Identity, Recipient
@@ -54,7 +54,7 @@ def policy_options(function: Callable[..., Any]) -> Callable[..., Any]:
     )(function)
     return click.option(
         "--option", "options", multiple=True, metavar="NAME",
-        help=f"Option of PS3.15 Annex E, repeatable: {', '.join(o.name for o in Option if o.name.startswith('R'))}.",
+        help=f"Option of PS3.15 Annex E, repeatable: {', '.join(o.name for o in Option if o in WITH_CLEANER)}.",
     )(function)  # fmt: skip
 
 

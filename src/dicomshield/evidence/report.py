@@ -3,15 +3,51 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import chain
+from typing import Final, NamedTuple
 
 from ..errors import Finding, Quarantined
 from ..identity.known import Shared
+from ..pixels.region import Box, Plan
 from ..rebuild import Change
 
-__all__ = ["Report"]
+__all__ = ["Mask", "Report"]
+
+
+class Mask(NamedTuple):
+    """What was blacked out.
+
+    Attributes
+    ----------
+    boxes : tuple of (int, int, int, int)
+        Column, row, width and height of the 64 largest, of all frames.
+    area : float
+        Share of all pixels.
+    finders : tuple of str
+        What found them.
+    """
+
+    boxes: tuple[tuple[int, int, int, int], ...]
+    area: float
+    finders: tuple[str, ...]
+
+    @classmethod
+    def of(cls, plans: Sequence[Plan], rows: int, columns: int, finders: Iterable[str]) -> Mask:
+        """Sum up what `compiled` returned."""
+        covered = sum((plan.last - plan.first) * _area(box) for plan in plans for box in plan.boxes)
+        largest = sorted({box for plan in plans for box in plan.boxes}, key=_area, reverse=True)[:_BOXES]
+        drawn = tuple((box.left, box.top, box.right - box.left, box.bottom - box.top) for box in largest)
+        return cls(drawn, round(covered / (rows * columns * plans[-1].last), 6), tuple(finders))
+
+
+def _area(box: Box) -> int:
+    return (box.bottom - box.top) * (box.right - box.left)
+
+
+_BOXES: Final = 64
 
 
 @dataclass
@@ -41,10 +77,14 @@ class Report:
     checks : tuple of str
         Checks that passed.
     pixels : str
-        What was done with the pixels: ``"kept"``, ``"kept, trusted by policy: ..."`` or ``"none"``.
+        What was done with the pixels: ``"kept"``, ``"kept, trusted by policy: ..."``, ``"masked by ..."``,
+        ``"none"``.
+    mask : Mask, optional
+        What was blacked out.
     reason, detail : str
         Of a quarantine.
     findings : tuple of Finding
+        Of a quarantine; of a release, the kinds of known values that were read in the pixels and masked.
     """
 
     outcome: str
@@ -62,6 +102,7 @@ class Report:
     profile: str = ""
     checks: tuple[str, ...] = ()
     pixels: str = ""
+    mask: Mask | None = None
     reason: str = ""
     detail: str = ""
     findings: tuple[Finding, ...] = ()
@@ -96,7 +137,13 @@ class Report:
         rest = _common(
             self.sop_class, self.transfer_syntax, self.profile, self.claims, self.checks, self.pixels, self.dropped
         )
-        return f"{head}, {rest}, {_actions(self.parts)}}}"
+        return f"{head}, {rest}, {_actions(self.parts)}{self._of_pixels()}}}"
+
+    def _of_pixels(self) -> str:
+        said: dict[str, object] = {"mask": self.mask._asdict()} if self.mask else {}
+        if self.findings:
+            said["findings"] = [finding._asdict() for finding in self.findings]
+        return f", {json.dumps(said)[1:-1]}" if said else ""
 
 
 @lru_cache(maxsize=256)

@@ -8,7 +8,7 @@ from math import dist
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..errors import MissingExtra
-from ..pixels.layout import palette
+from ..pixels.decode import colours
 from ..pixels.region import Polygon
 from .finder import Found, Image, spread
 
@@ -95,11 +95,8 @@ def _views(image: Image, number: int) -> Iterator[NDArray[np.uint8]]:
     from .text.views import values
 
     layout = image.frames.layout
-    colours = None
-    if layout.photometric == "PALETTE COLOR":
-        first, entries = palette(layout, image.header)
-        colours = first, np.array(entries, np.float32)
-    shown = values(image.frames[number], layout.photometric, colours, layout.stored).mean(axis=2)
+    palette = colours(layout, image.header)
+    shown = values(image.frames[number], layout.photometric, palette, layout.stored).mean(axis=2)
     levels = np.percentile(shown, [0, 10, 90, 100])
     for low, high in ((levels[0], levels[3]), (levels[2], levels[3]), (levels[0], levels[1])):
         if low < high:

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from ..encoding.elements import Element, Run, Scan
 from ..encoding.source import Source
 from ..errors import Finding
 from ..identity.known import Spellings
 from ..pixels.decode import Frames, MaskedFrames
+from ..pixels.layout import Layout
 from ..pixels.region import Shape
+
+if TYPE_CHECKING:
+    from ..opened import Opened
 
 __all__ = ["Found", "Image", "RegionFinder", "spread"]
 
+_SOP_CLASS: Final = 0x00080016
 _NOWHERE: Final = Source.of(b"")
 _NOTHING: Final = Scan([], [], 0)
+_UNKNOWN: Final = Spellings()
 
 
 class Image(NamedTuple):
@@ -44,8 +50,24 @@ class Image(NamedTuple):
     frames: Frames | MaskedFrames
     source: Source = _NOWHERE
     scan: Scan = _NOTHING
-    known: Spellings = Spellings()
+    known: Spellings = _UNKNOWN
     own: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(
+        cls, opened: Opened, pixels: Element, known: Spellings = _UNKNOWN, own: frozenset[str] = frozenset()
+    ) -> Image:
+        """Return the image of an object that was opened, and whose pixels are this element.
+
+        Raises
+        ------
+        Quarantined
+            PIXELS or INCOMPLETE if its frames cannot be found.
+        """
+        container, scan, header = opened
+        sop_class = header.get(_SOP_CLASS, b"").decode("latin-1").strip(" \0")
+        frames = Frames(container.source, pixels, Layout.of(header), container.transfer_syntax)
+        return cls(header, sop_class, frames, container.source, scan, known, own)
 
     def element(self, tag: int) -> tuple[Source, Element] | None:
         """Return a noted element of the top level and where its offsets count, ``None`` if there is none."""

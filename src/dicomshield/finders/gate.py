@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["TAGS", "Measured", "measured", "skipped"]
+__all__ = ["TAGS", "Measured", "computed", "measured", "skipped"]
 
 _PLAIN: Final = {
     "1.2.840.10008.5.1.4.1.1.2": "CT", "1.2.840.10008.5.1.4.1.1.4": "MR", "1.2.840.10008.5.1.4.1.1.128": "PT",
@@ -43,6 +43,13 @@ _LETTERS: Final = 3
 _MOST_PARTS: Final = 4000
 
 
+def computed(image: Image) -> str | None:
+    """Say so if the pixels are no picture but the result of a computation, in which nobody draws text."""
+    if image.sop_class in COMPUTED and not suspicion(image.header, image.sop_class):
+        return "its pixels are the result of a computation"
+    return None
+
+
 def skipped(image: Image) -> str | None:
     """Say why an image need not be searched for text, ``None`` if it must be.
 
@@ -51,10 +58,10 @@ def skipped(image: Image) -> str | None:
     Quarantined
         If the frames cannot be decoded.
     """
+    if why := computed(image):
+        return why
     if suspicion(image.header, image.sop_class):
         return None
-    if image.sop_class in COMPUTED:
-        return "its pixels are the result of a computation"
     if _plain(image) and not _drawn(image.frames[0]):
         return f"a plain {_PLAIN[image.sop_class]} slice in which nothing is drawn"
     return None

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from ..errors import Finding, MissingExtra, Quarantined, Reason
-from ..pixels.decode import MaskedFrames
+from ..pixels.decode import Frames, MaskedFrames
 from ..pixels.region import Shape
 from ..profile import Action, Profile
 from .devices import Devices
 from .finder import Found, Image
-from .gate import skipped
+from .gate import computed, skipped
 from .overlays import refuse_text, stray_bits
 from .text.detector import TextDetector
 from .ultrasound import UltrasoundRegions
@@ -74,7 +74,7 @@ class PixelSearch:
         if self._regions:
             found["regions for every image"] = Found(self._regions)
         try:
-            skip = None if self._text.every_image else skipped(image)
+            skip = skipped(image) if self._text.only_suspect else computed(image)
             if skip is None:
                 found |= self._looked(image, _shapes(found))
             if not _shapes(found):
@@ -113,6 +113,7 @@ class PixelSearch:
 
 
 def _masked(image: Image, shapes: tuple[Shape, ...]) -> Image:
+    assert isinstance(image.frames, Frames)  # noqa: S101 - for the type checker
     return image._replace(frames=MaskedFrames(image.frames, shapes)) if shapes else image
 
 

@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from ..encoding.scan import Scanner, Verdict
 from ..encoding.source import Source
 from ..errors import Quarantined, Reason
-from ..pixels.decode import Frames
-from ..pixels.layout import Layout
 from ..pixels.region import Bitmap, Box, compiled
 from ..profile import FACTS, vr_of
 from .finder import Found, Image, RegionFinder, spread
@@ -205,12 +203,11 @@ def _opened(source: Source) -> Image:
     """
     from ..opened import opened, pixel_element
 
-    container, scan, header = opened(source, _scanner, _WANTED)
-    element = pixel_element(scan)
+    found = opened(source, _scanner, _WANTED)
+    element = pixel_element(found.scan)
     if element is None:
         raise Quarantined(Reason.INCOMPLETE, "there are no pixels")
-    frames = Frames(container.source, element, Layout.of(header), container.transfer_syntax)
-    return Image(header, _text(header, _SOP_CLASS), frames, container.source, scan)
+    return Image.of(found, element)
 
 
 def _device(image: Image) -> Device:

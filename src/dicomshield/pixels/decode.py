@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -10,13 +10,14 @@ from ..encoding.elements import Element
 from ..encoding.source import Source
 from ..errors import Quarantined, Reason
 from .encapsulated import DEFLATED_FRAMES, ENCAPSULATED_NATIVE, RLE, Editor, editor, frames_of, inflated, whole
-from .layout import Layout
+from .layout import Layout, palette
 from .region import Boxes, Shape, compiled
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Frames", "MaskedFrames"]
+__all__ = ["Frames", "MaskedFrames", "colours"]
 
 
 class Frames:
@@ -132,6 +133,25 @@ class MaskedFrames:
     def boxes(self, number: int) -> Boxes:
         """Return what is blacked out in a frame."""
         return next(plan.boxes for plan in self._plans if plan.first <= number < plan.last)
+
+
+def colours(layout: Layout, header: Mapping[int, bytes]) -> tuple[int, NDArray[np.uint8]] | None:
+    """Return the stored value of the first colour of the palette, and all of them in 8 bits, shape (entries, 3).
+
+    ``None`` if the image is not PALETTE COLOR.
+
+    Raises
+    ------
+    Quarantined
+        PIXELS if the palette is broken.
+    """
+    if layout.photometric != "PALETTE COLOR":
+        return None
+    import numpy as np
+
+    first, entries = palette(layout, header)
+    found = np.array(entries)
+    return first, (found >> (8 if found.max() > 255 else 0)).astype(np.uint8)
 
 
 def _array(data: bytes, layout: Layout) -> NDArray[Any]:

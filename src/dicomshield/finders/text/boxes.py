@@ -13,18 +13,16 @@ from ...pixels.region import Polygon, Region
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Line", "grown", "inked", "lines", "merged", "shape", "written"]
+__all__ = ["Line", "canvas", "grown", "lines", "merged", "shape", "share", "written"]
 
 _LEAST: Final = 4
 _LOW: Final = 0.3
 _SCORE: Final = 0.5
 _UNCLIP: Final = 1.6
 _END: Final = 12.0
-_FAINT: Final = 0.6
-_INKED: Final = 0.02
 _MARGIN: Final = 1.0
 _WHOLE: Final = 24
-_FULL: Final = 0.35
+_FULL: Final = 0.65
 _SNAP: Final = 4.0
 _REACH: Final = 1.0
 _ROUNDS: Final = 6
@@ -127,9 +125,19 @@ def _tight(line: Line, ink: NDArray[np.uint8], low: float) -> list[Line]:
     return [part for half in turned for part in _tight(half, ink, low)]
 
 
-def inked(line: Line, ink: NDArray[np.uint8]) -> bool:
-    """Tell whether there is ink in a line."""
-    return bool((_upright(line, ink, 0, 0) > _FAINT * 255).mean() >= _INKED)
+def share(line: Line, of: NDArray[np.uint8], above: float = 0.5) -> float:
+    """Return the share of a line where a map is higher than ``above``, 1 standing for 255."""
+    return float((_upright(line, of, 0, 0) > above * 255).mean())
+
+
+def canvas(found: Iterable[Line], rows: int, columns: int) -> NDArray[np.uint8]:
+    """Return 255 where lines are, 0 elsewhere."""
+    import cv2
+
+    drawn = np.zeros((rows, columns), np.uint8)
+    for line in found:
+        cv2.fillPoly(drawn, [np.round(np.array(_corners(line)) - 0.5).astype(np.int32)], (255,))
+    return drawn
 
 
 def _parts(found: NDArray[np.uint8], low: float, high: float = 0.0) -> Iterator[tuple[Line, float]]:
@@ -301,16 +309,14 @@ def shape(line: Line, rows: int, columns: int) -> Region | Polygon | None:
         return None
     if line.upright:
         return Region(box[1], box[0], box[3], box[2])
+    return Polygon(tuple((y, x) for x, y in _corners(line)))
+
+
+def _corners(line: Line) -> list[tuple[float, float]]:
+    """Return column and row of each corner, in order."""
     cosine, sine = _turn(line.angle)
-    corners: Iterable[tuple[float, float]] = (
-        (line.length / 2 * along, line.height / 2 * across) for along, across in ((-1, -1), (1, -1), (1, 1), (-1, 1))
-    )
-    return Polygon(
-        tuple(
-            (line.y + along * sine + across * cosine, line.x + along * cosine - across * sine)
-            for along, across in corners
-        )
-    )
+    ends = ((line.length / 2 * along, line.height / 2 * down) for along, down in ((-1, -1), (1, -1), (1, 1), (-1, 1)))
+    return [(line.x + along * cosine - down * sine, line.y + along * sine + down * cosine) for along, down in ends]
 
 
 def _turn(angle: float) -> tuple[float, float]:

@@ -30,7 +30,10 @@ _LEAST: Final = 48
 _QUIET: Final = 30
 _CLEAR: Final = 0.5
 _HIGH: Final = 30.0
-_LETTERS: Final = (0.35, 0.85, 4.0)
+_INKED: Final = 0.6
+_INKED_SHARE: Final = 0.02
+_KNOWN: Final = 0.5
+_LETTERS: Final = (0.5, 0.85, 4.0)
 _LARGE_LETTERS: Final = (0.6, 0.9, 12.0)
 _SMALL: Final = 18.0
 _LARGE: Final = 64.0
@@ -76,8 +79,8 @@ class _Preset(NamedTuple):
 
 
 PRESETS: Final = {
-    "light": _Preset((_Look(),), (1.0, 0.5, 0.25), hint=0.3),
-    "default": _Preset((_Look(), _Look(0.5)), (1.0, 0.5, 0.25), hint=0.1),
+    "light": _Preset((), (1.0, 0.5, 0.25)),
+    "default": _Preset((_Look(),), (1.0, 0.5, 0.25), hint=0.25),
     "paranoid": _Preset(
         (
             *(_Look(scale) for scale in (2.0, 1.0, 0.5, 0.25)),
@@ -168,7 +171,7 @@ class TextDetector:
         import cv2
         import numpy as np
 
-        from .boxes import grown, merged, written
+        from .boxes import canvas, grown, merged, share, written
         from .views import evened, grey, local
 
         even = evened(picture)
@@ -176,12 +179,14 @@ class TextDetector:
         ink = np.maximum.reduce([cv2.resize(one, even.shape[1::-1]) for scale, one in maps if scale >= _CLEAR])
         found = [line for look in PRESETS[self.preset].looks for line in self._seen(even, look, ink)]
         for scale, one in maps:
-            low, high, least = _LETTERS if scale == 1 else _LARGE_LETTERS
-            found += [line.scaled(1 / scale) for line in written(one, low, high, least)]
+            parts = [line.scaled(1 / scale) for line in written(one, *(_LETTERS if scale == 1 else _LARGE_LETTERS))]
+            # what small letters look like from afar is a block
+            known = canvas(found, *even.shape[:2]) if scale < 1 and parts else ink
+            found += [line for line in parts if scale == 1 or share(line, known) < _KNOWN]
         if not found:
             return []
         strokes = grey(local(even, 31))
-        return merged([grown(line, strokes) for line in merged(found)])
+        return merged([grown(line, strokes) if line.height < _HIGH else line for line in merged(found)])
 
     def _ink(self, even: NDArray[np.float32]) -> list[tuple[float, NDArray[np.uint8]]]:
         """Return scales, and for each the probability of ink, 255 for 1, of every pixel of the image at that scale."""
@@ -205,7 +210,7 @@ class TextDetector:
         import cv2
         import numpy as np
 
-        from .boxes import inked, lines
+        from .boxes import lines, share
         from .views import local, scaled, windowed
 
         scale = min(look.scale, 1.0)
@@ -224,7 +229,7 @@ class TextDetector:
         if look.turned:
             answer = np.ascontiguousarray(np.rot90(answer, -1))
         found = [line.scaled(1 / scale) for line in lines(answer, heights=_heights(view, scale))]
-        return [line for line in found if line.height < _HIGH or inked(line, ink)]
+        return [line for line in found if line.height < _HIGH or share(line, ink, _INKED) >= _INKED_SHARE]
 
     def _map(
         self, view: NDArray[np.uint8], net: Net, zoom: float, where: NDArray[np.bool_] | None = None
@@ -278,8 +283,8 @@ def _areas(where: NDArray[np.bool_]) -> list[tuple[Span, Span]]:
     import numpy as np
 
     rows, columns = where.shape
-    blocks = np.pad(where, ((0, -rows % _BLOCK), (0, -columns % _BLOCK)))
-    blocks = blocks.reshape(blocks.shape[0] // _BLOCK, _BLOCK, -1, _BLOCK).any(axis=(1, 3))
+    whole = np.pad(where, ((0, -rows % _BLOCK), (0, -columns % _BLOCK)))
+    blocks = whole.reshape(whole.shape[0] // _BLOCK, _BLOCK, -1, _BLOCK).max(axis=(1, 3))
     near, number = cv2.dilate(blocks.astype(np.uint8), np.ones((2 * _NEAR + 1, 2 * _NEAR + 1), np.uint8)), 0
     while True:
         found = cv2.connectedComponentsWithStats(near, connectivity=8)[2][1:]
@@ -311,8 +316,8 @@ def _busy(view: NDArray[np.uint8], down: Span, across: Span) -> tuple[slice, sli
     """Return the part of a tile in which anything is drawn, with a margin, ``None`` if nothing is."""
     import numpy as np
 
-    tile = view[slice(*down), slice(*across)]
-    drawn = np.asarray(np.any(np.abs(tile[..., :3].astype(np.int16) - 127) > _QUIET, axis=2), bool)
+    tile = view[slice(*down), slice(*across), :3].astype(np.int16)
+    drawn = (np.abs(tile - 127) > _QUIET).max(axis=2)
     ends = []
     for start, length, along in ((down[0], len(drawn), 1), (across[0], drawn.shape[1], 0)):
         at = np.flatnonzero(drawn.any(axis=along))

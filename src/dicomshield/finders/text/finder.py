@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from itertools import compress
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from ..._version import __version__
-from ...pixels.layout import palette
+from ...pixels.decode import colours
 from ...pixels.region import Shape
 from ..finder import Found, Image
 from .boxes import Line, merged, shape
@@ -15,9 +15,6 @@ from .detector import PRESETS, TextDetector
 from .harmless import kept
 from .reading import Read, Reader, identifiers_read
 from .views import evened, windowed
-
-if TYPE_CHECKING:
-    from .views import Palette
 
 __all__ = ["TextFinder"]
 
@@ -74,10 +71,10 @@ class TextFinder:
     def _read(self, image: Image, *, doubtful: bool = True) -> tuple[list[Line], list[str]]:
         """Return lines that must go, and the text of all lines; without ``doubtful`` only such that read like text."""
         layout = image.frames.layout
-        colours = _colours(image) if layout.photometric == "PALETTE COLOR" else None
+        palette = colours(layout, image.header)
         gone: list[Line] = []
         texts: list[str] = []
-        for picture, lines in self._detector.looked(image.frames, layout.photometric, colours, layout.stored):
+        for picture, lines in self._detector.looked(image.frames, layout.photometric, palette, layout.stored):
             if not lines:
                 continue
             view, stay = windowed(evened(picture)), [False] * len(lines)
@@ -100,10 +97,3 @@ def _shapes(image: Image, lines: list[Line]) -> tuple[Shape, ...]:
     layout = image.frames.layout
     shapes = (shape(line, layout.rows, layout.columns) for line in lines)
     return tuple(one for one in shapes if one is not None)
-
-
-def _colours(image: Image) -> Palette:
-    import numpy as np
-
-    first, colours = palette(image.frames.layout, image.header)
-    return first, np.array(colours)

@@ -86,10 +86,21 @@ def probability(net: Net, view: NDArray[np.uint8], threads: int) -> NDArray[np.f
     values = np.ascontiguousarray(whole.transpose(2, 0, 1)[None], np.float32)
     values *= np.float32(2 / 255)
     values -= np.float32(1)
-    session = _session(net, threads, os.getpid())
-    (answer,) = session.run(None, {session.get_inputs()[0].name: values})
+    runs = session(net, threads)
+    (answer,) = runs.run(None, {runs.get_inputs()[0].name: values})
     found: NDArray[np.float32] = answer[0, 0, :rows, :columns]
     return found
+
+
+def session(net: Net, threads: int) -> Any:
+    """Return what runs a network in this process.
+
+    Raises
+    ------
+    MissingExtra
+        If the extra ``ocr`` is not installed.
+    """
+    return _session(net, threads, os.getpid())
 
 
 @lru_cache(maxsize=8)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import re
 import unicodedata
 from collections import Counter
@@ -108,7 +107,7 @@ class Reader:
     def _texts(self, lines: list[NDArray[np.float32]]) -> list[tuple[str, float]]:
         """Read lines in batches of those that are about as wide."""
         found = [("", 0.0)] * len(lines)
-        session = models._session(_NET, self._threads, os.getpid())
+        session = models.session(_NET, self._threads)
         characters = _characters(session)
         for batch in _batches([line.shape[1] for line in lines]):
             widest = -(-max(lines[at].shape[1] for at in batch) // _NET.stride) * _NET.stride

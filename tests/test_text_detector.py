@@ -1,0 +1,362 @@
+"""The text detector finds text however it is stored, says what it looked at, and bears whatever it is given."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from factories import ct, encoded, shared
+from numpy.typing import NDArray
+from PIL import Image as Picture
+from PIL import ImageDraw, ImageFont
+
+from dicomshield import PolicyError
+from dicomshield.encoding.scan import Scanner, Verdict
+from dicomshield.encoding.source import Source
+from dicomshield.finders.finder import Image
+from dicomshield.finders.text.detector import TextDetector
+from dicomshield.finders.text.finder import TextFinder
+from dicomshield.opened import opened, pixel_element
+from dicomshield.pixels.decode import Frames
+from dicomshield.pixels.layout import Layout, palette
+from dicomshield.pixels.region import Shape, compiled
+from dicomshield.profile import FACTS, vr_of
+
+pytest.importorskip("onnxruntime")
+pytest.importorskip("rapidocr")
+
+ROWS, COLUMNS = 160, 256
+TEXT = "QUASTELBERRY 74839201"
+Frame = NDArray[Any]
+
+
+def ink(
+    text: str = TEXT, *, size: int = 16, at: tuple[int, int] = (60, 30), shape: tuple[int, int] = (ROWS, COLUMNS)
+) -> Frame:
+    """Return how much ink there is, 0 to 1; ``at`` is row and column."""
+    page = Picture.new("L", shape[::-1])
+    ImageDraw.Draw(page).text(at[::-1], text, fill=255, font=ImageFont.load_default(size))
+    return np.asarray(page, np.float64) / 255
+
+
+def scene(shape: tuple[int, int] = (ROWS, COLUMNS), seed: int = 3) -> Frame:
+    """Return something smooth and noisy between 0 and 1, as images are."""
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    smooth = 0.3 + 0.15 * np.sin(x / 37) * np.cos(y / 29)
+    return np.asarray(np.clip(smooth + np.random.default_rng(seed).normal(0, 0.01, shape), 0, 1))
+
+
+def written(drawn: Frame, seed: int = 3) -> Frame:
+    """Return the scene with bright ink on it, 0 to 1."""
+    return np.asarray(scene(drawn.shape, seed) * (1 - drawn) + 0.9 * drawn)
+
+
+def mask_of(shapes: Sequence[Shape], rows: int, columns: int) -> NDArray[np.bool_]:
+    """Return which pixels are masked."""
+    mask = np.zeros((rows, columns), bool)
+    for top, bottom, left, right in compiled(shapes, rows, columns, 1)[0].boxes:
+        mask[top:bottom, left:right] = True
+    return mask
+
+
+def covered(
+    frames: Sequence[Frame], drawn: Frame, photometric: str = "MONOCHROME2", preset: str = "default", **more: Any
+) -> float:
+    """Return the share of ink that is found."""
+    found = TextDetector(preset).find(frames, photometric, **more)
+    mask = mask_of(found, *drawn.shape)
+    return float(mask[drawn > 0.35].mean())
+
+
+def _grey(dtype: str, low: float, high: float) -> Callable[[Frame], Frame]:
+    return lambda shown: (low + shown * (high - low)).astype(dtype)
+
+
+def _rgb(shown: Frame) -> Frame:
+    return np.stack([(shown * 255).astype(np.uint8)] * 3, axis=-1)
+
+
+def _ybr(shown: Frame) -> Frame:
+    luma = (shown * 255).astype(np.uint8)
+    return np.stack([luma, np.full_like(luma, 128), np.full_like(luma, 128)], axis=-1)
+
+
+FORMS: dict[str, tuple[Callable[[Frame], Frame], str, int]] = {
+    "8 bits": (_grey("u1", 0, 255), "MONOCHROME2", 8),
+    "12 bits": (_grey("<u2", 0, 4095), "MONOCHROME2", 12),
+    "16 bits": (_grey("<u2", 0, 65535), "MONOCHROME2", 16),
+    "signed": (_grey("<i2", -1024, 2000), "MONOCHROME2", 16),
+    "32 bits": (_grey("<u4", 0, 4e9), "MONOCHROME2", 32),
+    "float": (_grey("<f4", -1e-3, 1e-3), "MONOCHROME2", 32),
+    "double": (_grey("<f8", 0, 1e300), "MONOCHROME2", 64),
+    "inverted": (lambda shown: (255 - shown * 255).astype(np.uint8), "MONOCHROME1", 8),
+    "RGB": (_rgb, "RGB", 8),
+    "YBR_FULL": (_ybr, "YBR_FULL", 8),
+    "YBR_FULL_422": (_ybr, "YBR_FULL_422", 8),
+    "YBR_PARTIAL_422": (lambda shown: _ybr(16 / 255 + shown * 219 / 255), "YBR_PARTIAL_422", 8),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_text_is_found_in_every_form_of_pixels(form: str) -> None:
+    """PS3.3 C.7.6.3.1.2 and PS3.5 8.1.1: whatever the interpretation, depth and sign."""
+    store, photometric, bits = FORMS[form]
+    drawn = ink()
+    assert covered([store(written(drawn))], drawn, photometric, bits=bits) > 0.99
+
+
+def test_one_bit_text_is_found() -> None:
+    """1-bit pixels have no grey to judge contrast by."""
+    drawn = ink()
+    assert covered([(drawn > 0.5).astype(np.uint8)], drawn, bits=1) > 0.99
+
+
+def test_palette_text_is_found() -> None:
+    """PS3.3 C.7.6.3.1.5: stored values say nothing, their colours do."""
+    drawn, numbers = ink(), np.arange(256) * 91 % 256
+    colours = np.repeat(np.argsort(numbers)[:, None], 3, axis=1).astype(np.uint8)
+    stored = numbers[(written(drawn) * 255).astype(np.uint8)].astype(np.uint8)
+    assert covered([stored], drawn, "PALETTE COLOR", palette=(0, colours), bits=8) > 0.99
+
+
+@pytest.mark.parametrize("colour", [(200, 30, 30), (40, 60, 255)])
+def test_text_as_bright_as_what_it_lies_on_is_found_by_its_colour(colour: tuple[int, int, int]) -> None:
+    drawn = ink(size=20, at=(60, 4))
+    grey = np.repeat((scene() * 255)[..., None], 3, axis=2)
+    shown = grey * (1 - drawn[..., None]) + np.array(colour) * drawn[..., None]
+    assert covered([shown.astype(np.uint8)], drawn, "RGB", bits=8) > 0.99
+
+
+def test_bits_above_those_stored_do_not_hide_text() -> None:
+    """PS3.5 8.1.1: what lies above Bits Stored, such as old overlays, is no part of the image."""
+    drawn = ink()
+    stored = (written(drawn) * 4095).astype("<u2") | (
+        np.random.default_rng(1).integers(0, 16, drawn.shape) << 12
+    ).astype("<u2")
+    assert covered([stored], drawn, bits=12) > 0.99
+
+
+def test_padding_does_not_hide_text() -> None:
+    """A step of thousands between padding and picture leaves room for faint text (PS3.3 C.7.5.1.1.2)."""
+    drawn = ink(at=(60, 40))
+    shown = (1000 + scene() * 50 + drawn * 40).astype("<i2")
+    shown[:, :36] = -32000
+    assert covered([shown], drawn) > 0.99
+
+
+def test_numbers_that_are_none_do_not_hide_text() -> None:
+    drawn = ink()
+    shown = written(drawn).astype(np.float32)
+    shown[:30, :40], shown[140:, 200:], shown[0, 100] = np.nan, np.inf, -np.inf
+    assert covered([shown], drawn) > 0.99
+
+
+@pytest.mark.parametrize("at", [(-6, 30), (148, 30), (60, -30), (60, 120)])
+def test_text_cut_by_the_border_is_found(at: tuple[int, int]) -> None:
+    drawn = ink(at=at)
+    assert covered([(written(drawn) * 255).astype(np.uint8)], drawn) > 0.9
+
+
+@pytest.mark.parametrize("turn", [1, 2, 3])
+def test_turned_text_is_found(turn: int) -> None:
+    drawn = np.rot90(ink(), turn).copy()
+    assert covered([(written(drawn) * 255).astype(np.uint8)], drawn) > 0.98
+
+
+def test_large_text_is_found() -> None:
+    """Letters of a fifth of the image and more: no height is too great for every scale."""
+    drawn = ink("XENO", size=110, at=(120, 60), shape=(400, 480))
+    assert covered([(written(drawn) * 255).astype(np.uint8)], drawn) > 0.95
+
+
+def _loop(number: int, draw: Callable[[int], Frame | None]) -> tuple[list[Frame], Frame]:
+    """Return frames of moving speckle with text, and where there ever was ink."""
+    frames, ever = [], np.zeros((ROWS, COLUMNS))
+    for at in range(number):
+        drawn = draw(at)
+        drawn = np.zeros((ROWS, COLUMNS)) if drawn is None else drawn
+        ever = np.maximum(ever, drawn)
+        frames.append((written(drawn, seed=at) * 255).astype(np.uint8))
+    return frames, ever
+
+
+@pytest.mark.parametrize(
+    ("name", "draw"),
+    [
+        ("static", lambda _: ink()),
+        ("changing", lambda at: ink(f"{at:02d}:{at * 7 % 60:02d}:{at * 13 % 60:02d}.{at * 131 % 1000:03d}")),
+        ("transient", lambda at: ink() if at in (7, 8) else None),
+    ],
+)  # fmt: skip
+def test_text_of_any_frame_is_in_the_one_mask(name: str, draw: Callable[[int], Frame | None]) -> None:
+    """Static text, text that changes with each frame, and text that two frames of many show."""
+    frames, ever = _loop(16, draw)
+    assert covered(frames, ever) > 0.97, name
+
+
+def test_frames_are_not_kept() -> None:
+    """A cine is streamed: only a few frames are alive at any time, however many it has."""
+
+    class Counting:
+        alive = most = 0
+
+        def __len__(self) -> int:
+            return 120
+
+        def __getitem__(self, number: int) -> Frame:
+            import weakref
+
+            frame = (scene((32, 48), number) * 255).astype(np.uint8)
+            Counting.alive += 1
+            Counting.most = max(Counting.most, Counting.alive)
+            weakref.finalize(frame, self._gone)
+            return frame
+
+        def _gone(self) -> None:
+            Counting.alive -= 1
+
+    TextDetector().find(Counting(), "MONOCHROME2")
+    assert 0 < Counting.most < 20
+
+
+def _noise(shape: tuple[int, int]) -> Frame:
+    return np.random.default_rng(5).normal(100, 20, shape).astype(np.uint8)
+
+
+@pytest.mark.parametrize(("preset", "most"), [("light", 0.02), ("default", 0.02), ("paranoid", 0.05)])
+def test_nothing_is_found_where_nothing_is(preset: str, most: float) -> None:
+    """A blank image, noise and a smooth one: little of them is masked, and nothing of the blank one."""
+    detector = TextDetector(preset)
+    assert detector.find([np.full((96, 96), 7, np.uint16)], "MONOCHROME2") == ()
+    for frame in (_noise((96, 128)), (scene((96, 128)) * 255).astype(np.uint8)):
+        assert mask_of(detector.find([frame], "MONOCHROME2"), 96, 128).mean() < most
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        np.zeros((1, 1), np.uint8), np.full((40, 40), np.nan, np.float32), np.full((2, 2, 3), 255, np.uint8),
+        np.array([[-3.4e38, 3.4e38] * 20] * 40, np.float32), np.array([[0, 1 << 63]], np.uint64),
+        np.random.default_rng(2).integers(0, 255, (3, 60000)).astype(np.uint8),
+        np.random.default_rng(2).integers(0, 255, (9000, 1)).astype(np.uint8),
+    ],
+    ids=["one pixel", "no numbers", "colour", "extremes", "64 bits", "wide", "narrow"],
+)  # fmt: skip
+def test_strange_images_are_borne(frame: Frame) -> None:
+    photometric = "RGB" if frame.ndim == 3 else "MONOCHROME2"
+    rows, columns = frame.shape[:2]
+    assert mask_of(TextDetector().find([frame], photometric), rows, columns).shape == (rows, columns)
+
+
+def test_two_threads_find_what_one_finds() -> None:
+    drawn, frame = ink() > 0.35, (written(ink()) * 255).astype(np.uint8)
+    assert all(_mask(TextDetector(threads=threads), frame)[drawn].all() for threads in (1, 2))
+
+
+def _mask(detector: TextDetector, frame: Frame) -> Frame:
+    return mask_of(detector.find([frame], "MONOCHROME2"), *frame.shape)
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_workers_find_what_their_parent_finds(method: str) -> None:
+    """A detector is sent to workers, also to those that were forked after it was used."""
+    drawn, detector = ink() > 0.35, TextDetector(threads=2)
+    frame = (written(ink()) * 255).astype(np.uint8)
+    assert _mask(pickle.loads(pickle.dumps(detector)), frame)[drawn].all()  # noqa: S301
+    with multiprocessing.get_context(method).Pool(1) as pool:
+        assert pool.apply_async(_mask, (detector, frame)).get(60)[drawn].all()
+
+
+@pytest.mark.parametrize("missing", ["onnxruntime", "cv2", "rapidocr"])
+def test_without_the_extra_the_error_says_what_to_install(missing: str) -> None:
+    script = (
+        f"import sys; sys.modules[{missing!r}] = None\n"
+        "import numpy as np\n"
+        "from dicomshield import MissingExtra\n"
+        "from dicomshield.finders.text.detector import TextDetector\n"
+        "frame = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64) * 7919 % 4096\n"
+        "try:\n"
+        "    TextDetector().find([frame], 'MONOCHROME2')\n"
+        "except MissingExtra as error:\n"
+        "    print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert "pip install 'dicomshield[ocr]'" in done.stdout, done.stderr
+
+
+def test_importing_and_choosing_a_detector_loads_no_network() -> None:
+    """Plain runs do not pay for it."""
+    script = (
+        "import sys\n"
+        "from dicomshield.finders.text.finder import TextFinder\n"
+        "TextFinder('paranoid', 2)\n"
+        "print(sorted({'cv2', 'onnxruntime', 'rapidocr'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("wrong", [{"preset": "defalt"}, {"threads": 0}])
+def test_wrong_settings_are_told(wrong: dict[str, Any]) -> None:
+    with pytest.raises(PolicyError, match=r"default\?|one thread"):
+        TextDetector(**wrong)
+
+
+def _opened(data: bytes) -> Image:
+    found = opened(Source.of(data), scanner, FACTS)
+    element = pixel_element(found.scan)
+    assert element is not None
+    frames = Frames(found.container.source, element, Layout.of(found.header), found.container.transfer_syntax)
+    return Image(found.header, "", frames)
+
+
+def scanner(*, explicit: bool) -> Scanner:
+    return Scanner(lambda tag, _: Verdict.NOTE if tag in FACTS else Verdict.KEEP, vr_of, explicit=explicit)
+
+
+def test_the_finder_looks_at_every_frame_and_says_how() -> None:
+    """PS3.3 C.7.6.6: frames of one object share the mask; few are looked at one by one."""
+    drawn = ink()
+    frames = np.stack([written(np.zeros_like(drawn)), written(drawn)]) * 4095
+    ds = ct(rows=ROWS, columns=COLUMNS, NumberOfFrames=2, PixelData=frames.astype("<u2").tobytes())
+    found = TextFinder().find(_opened(encoded(ds)))
+    assert found.covers
+    assert found.note == "2 of 2 frames were looked at (default)"
+    assert mask_of(found.shapes, ROWS, COLUMNS)[drawn > 0.35].mean() > 0.99
+
+
+def _identifying() -> dict[str, list[tuple[int, int, int, int]]]:
+    """Return x, y, width and height of what identifies somebody, by file of the corpora."""
+    truth = json.loads((shared() / "corpora" / "burned_in_truth.json").read_text("utf-8"))
+    named = ((path, [tuple(box["box"]) for box in one["boxes"] if box["cls"] == "identifying"])
+             for one in truth.values() for path in one["files"])  # fmt: skip
+    return {path: boxes for path, boxes in named if boxes}
+
+
+def uncovered(shapes: Sequence[Shape], boxes: list[tuple[int, int, int, int]], rows: int, columns: int) -> list[float]:
+    """Return the share of each box that is not masked."""
+    mask = mask_of(shapes, rows, columns)
+    return [1 - float(mask[y : y + height, x : x + width].mean()) for x, y, width, height in boxes]
+
+
+def test_every_real_identifier_is_covered() -> None:
+    """Names, numbers, dates and places that devices drew into real images of the corpora."""
+    left = {}
+    for path, boxes in _identifying().items():
+        image = _opened((shared() / "corpora" / path).read_bytes())
+        layout, colours = image.frames.layout, None
+        if layout.photometric == "PALETTE COLOR":
+            first, entries = palette(layout, image.header)
+            colours = first, np.array(entries)
+        shapes = TextDetector().find(image.frames, layout.photometric, colours, layout.stored)
+        left[path] = max(uncovered(shapes, boxes, layout.rows, layout.columns))
+    assert len(left) >= 8
+    assert {path: share for path, share in left.items() if share > 0.1} == {}
