@@ -227,7 +227,7 @@ def draws(face: Face, letter: str) -> bool:
 
 @lru_cache(32)
 def _hershey(name: str) -> Any:
-    from HersheyFonts import HersheyFonts  # type: ignore[import-untyped]
+    from HersheyFonts import HersheyFonts
 
     font = HersheyFonts()
     font.load_default_font(name)

@@ -56,7 +56,7 @@ _REAL: Final[dict[str, _Crop | None]] = {
     "CTImage.dcm_JPEGProcess1TransferSyntax_1.2.840.10008.1.2.4.50.dcm": None, "sample-dicom.dcm": None,
     "US-YBR_FULL_422-EVRLE.dcm": (75, 330, 205, 790), "lung.dcm": None, "2_ORIGINAL.dcm": (45, 552, 0, 394),
     "RGB_ORIGINAL.dcm": None, "jp2k1.dcm": None, "jp2k2.dcm": None, "GREYSCALE_IMAGE.dcm": (95, 690, 140, 860),
- "ELSCINT1_JP2vsJ2K.dcm": None, "MAROTECH_CT_JP2Lossy.dcm": None,
+    "ELSCINT1_JP2vsJ2K.dcm": None, "MAROTECH_CT_JP2Lossy.dcm": None,
     "TOSHIBA_J2K_SIZ1_PixRep0.dcm": None, "693_UNCR.dcm": None, "J2K_pixelrep_mismatch.dcm": None,
     "US1_UNCR.dcm": (130, 330, 60, 600), "OBXXXX1A.dcm": (60, 560, 250, 720), "image_dfl.dcm": None,
     "JPGLosslessP14SV1_1s_1f_8b.dcm": (200, 560, 170, 790), "MR-SIEMENS-DICOM-WithOverlays.dcm": None,

@@ -12,6 +12,7 @@ import csv
 import hashlib
 import json
 import math
+import re
 import shutil
 import subprocess
 import sys
@@ -275,12 +276,18 @@ def report(by_finder: dict[str, list[Row]]) -> str:
     parts = [markdown_table(head, body)]
     for title, kind in _KINDS.items():
         cells = {name: breakdown(rows, kind) for name, rows in by_finder.items()}
-        classes = sorted({one for found in cells.values() for one in found})
+        classes = sorted({one for found in cells.values() for one in found}, key=_order)
         lines = [(one, *(_cell(found.get(one)) for found in cells.values())) for one in classes]
         parts.append(
             f"### Legible identifying lines that leak, by {title}\n\n" + markdown_table((title, *cells), lines)
         )
     return "\n\n".join(parts)
+
+
+def _order(name: str) -> tuple[bool, int, str]:
+    """Sort classes by where they begin."""
+    first = re.match(r"\d+", name)
+    return name.startswith("over"), int(first[0]) if first else -1, name
 
 
 def _line(s: Row) -> tuple[str, ...]:

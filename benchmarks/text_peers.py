@@ -25,8 +25,9 @@ Finder = Callable[["Case"], Mask]
 PADDING: Final = 25
 """Pixels that presidio puts around an image."""
 _KEYWORDS: Final = (
-    "PatientName", "PatientID", "OtherPatientNames", "InstitutionName", "AccessionNumber", "ReferringPhysicianName",
-    "StudyDescription", "PerformingPhysicianName", "OperatorsName", "SeriesDescription", "StationName", "ProtocolName",
+    "PatientName", "PatientID", "OtherPatientNames", "InstitutionName", "RequestedProcedureDescription",
+    "ReferringPhysicianName", "StudyDescription", "PerformingPhysicianName", "OperatorsName", "SeriesDescription",
+    "AdmittingDiagnosesDescription", "ProtocolName",
 )  # fmt: skip
 
 

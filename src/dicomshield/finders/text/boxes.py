@@ -68,7 +68,7 @@ class Line(NamedTuple):
         return self._replace(length=self.length + 2 * along, height=self.height + 2 * across)
 
 
-def lines(found: NDArray[np.uint8], heights: tuple[float, float]) -> list[Line]:
+def lines(found: NDArray[np.uint8], ink: NDArray[np.uint8], heights: tuple[float, float]) -> list[Line]:
     """Return the lines of a map of line middles.
 
     The rectangle around each connected part is widened by its area over its perimeter, because networks of this kind
@@ -79,11 +79,14 @@ def lines(found: NDArray[np.uint8], heights: tuple[float, float]) -> list[Line]:
     ----------
     found : ndarray of uint8, shape (rows, columns)
         Probabilities, 255 for 1.
+    ink : ndarray of uint8, shape (rows, columns)
+        Probabilities of ink, which count half: where letters are, a line may be less certain.
     heights : (float, float)
         Least and greatest short side of a line, in pixels.
     """
     kept = []
-    for line, probability in _parts(found, _LOW):
+    both = np.minimum(found + (ink >> 1).astype(np.uint16), 255).astype(np.uint8)
+    for line, probability in _parts(found, _LOW, judged=both):
         more = line.length * line.height * _UNCLIP / (2 * (line.length + line.height))
         line = line.wider(more, more)
         if probability >= _SCORE and heights[0] <= line.height <= heights[1]:
@@ -140,8 +143,10 @@ def canvas(found: Iterable[Line], rows: int, columns: int) -> NDArray[np.uint8]:
     return drawn
 
 
-def _parts(found: NDArray[np.uint8], low: float, high: float = 0.0) -> Iterator[tuple[Line, float]]:
-    """Yield the rectangle around each connected part of a map, and its mean.
+def _parts(
+    found: NDArray[np.uint8], low: float, high: float = 0.0, judged: NDArray[np.uint8] | None = None
+) -> Iterator[tuple[Line, float]]:
+    """Yield the rectangle around each connected part of a map, and its mean in this map or the one to be judged by.
 
     Parameters
     ----------
@@ -158,6 +163,7 @@ def _parts(found: NDArray[np.uint8], low: float, high: float = 0.0) -> Iterator[
         inside = labels[window] == part
         values = found[window][inside]
         if area >= _LEAST and values.max() >= high * 255:
+            values = values if judged is None else judged[window][inside]
             yield _around(inside, x, y), float(values.mean()) / 255
 
 

@@ -200,7 +200,7 @@ class TextDetector:
             if scale < 1 and min(small.shape[:2]) < _LEAST:
                 continue
             # coloured ink is brighter or darker than its surroundings in the brightest or the darkest plane
-            planes = (small.max(axis=2), small.min(axis=2))[: 1 if small.shape[2] == 1 else 2]
+            planes = [small[..., 0]] if small.shape[2] == 1 else [small.max(axis=2), small.min(axis=2)]
             answers = [self._map(contrasts(plane), GLYPHS, max(scale, 1.0)) for plane in planes]
             maps.append((min(scale, 1.0), np.maximum.reduce(answers)))
         return maps
@@ -218,17 +218,15 @@ class TextDetector:
             return []
         even = scaled(even, scale)
         view = local(even, look.window) if look.window else windowed(even)
-        hint = (
-            np.asarray(cv2.resize(ink, view.shape[1::-1], interpolation=cv2.INTER_LINEAR))
-            >= 255 * PRESETS[self.preset].hint
-        )
+        inked = np.asarray(cv2.resize(ink, view.shape[1::-1], interpolation=cv2.INTER_LINEAR), np.uint8)
+        hint = inked >= 255 * PRESETS[self.preset].hint
         if look.turned:
             view = np.ascontiguousarray(np.rot90(view))
             hint = np.ascontiguousarray(np.rot90(hint))
         answer = self._map(view, LINES, max(look.scale, 1.0), hint)
         if look.turned:
             answer = np.ascontiguousarray(np.rot90(answer, -1))
-        found = [line.scaled(1 / scale) for line in lines(answer, heights=_heights(view, scale))]
+        found = [line.scaled(1 / scale) for line in lines(answer, inked, _heights(view, scale))]
         return [line for line in found if line.height < _HIGH or share(line, ink, _INKED) >= _INKED_SHARE]
 
     def _map(

@@ -23,6 +23,7 @@ _GAP: Final = 0.1
 _LEVELS: Final = 16
 _COLOURED: Final = 0.06
 _GAIN: Final = 45
+_QUIETER: Final = 0.5
 _EPSILON: Final = 0.01
 _STRIP: Final = 1 << 20
 _LARGEST: Final = 1e36
@@ -110,10 +111,12 @@ def evened(shown: NDArray[np.float32]) -> NDArray[np.float32]:
         wide = np.flatnonzero(gaps > short)
         knots = np.unique([0, len(levels) - 1, *wide, *(wide + 1)])
         moved = np.append(0, np.cumsum(short))
-        shown = np.interp(shown, levels[knots], moved[knots]).astype(np.float32)
+        for row in shown:
+            row[...] = np.interp(row, levels[knots], moved[knots])
         span = _spread(shown[::step, ::step]) or moved[-1]
-    even = np.asarray((shown - shown.min()) / np.float32(span), np.float32)
-    return even if even.shape[2] == 3 and _coloured(even) else even.mean(axis=2, keepdims=True)
+    shown -= shown.min()
+    shown /= np.float32(span)
+    return shown if shown.shape[2] == 1 or _coloured(shown) else shown.mean(axis=2, keepdims=True)
 
 
 def _spread(some: NDArray[np.float32]) -> float:
@@ -159,13 +162,46 @@ def local(shown: NDArray[np.float32], window: int) -> NDArray[np.uint8]:
     for top in range(0, rows, high):
         first = max(0, top - window)
         strip = shown[first : top + high + window]
-        mean = cv2.blur(strip, (window, window)).reshape(strip.shape)
-        square = cv2.blur(strip * strip, (window, window)).reshape(strip.shape)
-        # planes share a deviation, so that colours keep their hue
-        deviation = np.sqrt(np.maximum(square - mean * mean, 0).max(axis=2, keepdims=True)) + np.float32(_EPSILON)
-        away = (strip - mean) * (np.float32(_GAIN) / deviation) + np.float32(127)
+        mean, deviation = _quietest(strip, window)
+        away = (strip - mean) * (np.float32(_GAIN) / (deviation + np.float32(_EPSILON))) + np.float32(127)
         seen[top : top + high] = np.clip(away, 0, 255)[top - first : top - first + high]
     return seen
+
+
+def _quietest(strip: NDArray[np.float32], window: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return mean and standard deviation around each pixel, of a much quieter neighbourhood that holds it if there is one.
+
+    As in the filter of Kuwahara et al. (1976): near the edge of a plate or of the field of view, text is judged against
+    what it lies on, and not against the step beside it.
+    """
+    best_mean, least = _around(strip, window)
+    for side, quieter in ((window, _QUIETER), (window // 3 | 1, _QUIETER**2)):
+        mean, deviation = _around(strip, side)
+        aside = side // 3
+        for down, across in ((aside, 0), (-aside, 0), (0, aside), (0, -aside)):
+            here, there = _moved(strip.shape, down, across)
+            better = deviation[there] < quieter * least[here]
+            np.copyto(least[here], deviation[there], where=better)
+            np.copyto(best_mean[here], mean[there], where=better)
+    return best_mean, least
+
+
+def _around(strip: NDArray[np.float32], window: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return mean and standard deviation around each pixel; planes share a deviation, so that colours keep their hue."""
+    import cv2
+
+    mean = np.asarray(cv2.blur(strip, (window, window)), np.float32).reshape(strip.shape)
+    square = cv2.blur(strip * strip, (window, window)).reshape(strip.shape)
+    return mean, np.sqrt(np.maximum(square - mean * mean, 0).max(axis=2, keepdims=True)).astype(np.float32)
+
+
+def _moved(shape: tuple[int, ...], down: int, across: int) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+    """Return the part of an array that has a neighbour so far away, and these neighbours."""
+    here, there = [], []
+    for size, shift in zip(shape, (down, across), strict=False):
+        here.append(slice(max(0, -shift), max(0, min(size, size - shift))))
+        there.append(slice(max(0, shift), max(0, min(size, size + shift))))
+    return (here[0], here[1]), (there[0], there[1])
 
 
 def contrasts(plane: NDArray[np.float32]) -> NDArray[np.uint8]:
