@@ -154,8 +154,6 @@ def local(shown: NDArray[np.float32], window: int) -> NDArray[np.uint8]:
     -------
     ndarray of uint8, shape (rows, columns, planes)
     """
-    import cv2
-
     rows, columns = shown.shape[:2]
     seen = np.empty(shown.shape, np.uint8)
     high = max(window, _STRIP // (columns * shown.shape[2]))
@@ -169,7 +167,7 @@ def local(shown: NDArray[np.float32], window: int) -> NDArray[np.uint8]:
 
 
 def _quietest(strip: NDArray[np.float32], window: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return mean and standard deviation around each pixel, of a much quieter neighbourhood that holds it if there is one.
+    """Return mean and standard deviation around each pixel, or in a much quieter neighbourhood that holds it.
 
     As in the filter of Kuwahara et al. (1976): near the edge of a plate or of the field of view, text is judged against
     what it lies on, and not against the step beside it.
@@ -187,7 +185,7 @@ def _quietest(strip: NDArray[np.float32], window: int) -> tuple[NDArray[np.float
 
 
 def _around(strip: NDArray[np.float32], window: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return mean and standard deviation around each pixel; planes share a deviation, so that colours keep their hue."""
+    """Return mean and standard deviation around each pixel; planes share a deviation, which keeps their hue."""
     import cv2
 
     mean = np.asarray(cv2.blur(strip, (window, window)), np.float32).reshape(strip.shape)
