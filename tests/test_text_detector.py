@@ -193,12 +193,43 @@ def _loop(number: int, draw: Callable[[int], Frame | None]) -> tuple[list[Frame]
         ("static", lambda _: ink()),
         ("changing", lambda at: ink(f"{at:02d}:{at * 7 % 60:02d}:{at * 13 % 60:02d}.{at * 131 % 1000:03d}")),
         ("transient", lambda at: ink() if at in (7, 8) else None),
+        ("at times", lambda at: ink() if 4 < at < 11 else None),
+        ("other each time", lambda at: ink(f"{at * 73856093 % 99991:05d} {at * 19349663 % 99991:05d}")),
     ],
 )  # fmt: skip
 def test_text_of_any_frame_is_in_the_one_mask(name: str, draw: Callable[[int], Frame | None]) -> None:
-    """Static text, text that changes with each frame, and text that two frames of many show."""
+    """Static text, text that changes with each frame, and text that some or two frames of many show."""
     frames, ever = _loop(16, draw)
     assert covered(frames, ever) > 0.97, name
+
+
+def _flowing(at: int) -> Frame:
+    """Return speckle and, in the middle, spots of colour that come and go, as in Doppler ultrasound."""
+    chance = np.random.default_rng(at)
+    shown = np.repeat(chance.rayleigh(40, (ROWS, COLUMNS, 1)), 3, axis=2)
+    flow = chance.normal(size=(8, 12)).repeat(8, axis=0).repeat(8, axis=1)
+    middle = shown[48:112, 80:176]
+    middle[flow > 0.7], middle[flow < -0.7] = (230, 70, 10), (20, 80, 240)
+    return np.clip(shown, 0, 255).astype(np.uint8)
+
+
+def test_speckle_and_flow_are_not_masked_as_text() -> None:
+    found = TextDetector().find([_flowing(at) for at in range(24)], "RGB")
+    assert mask_of(found, ROWS, COLUMNS).mean() < 0.01
+
+
+def test_text_that_one_frame_shows_amid_speckle_and_flow_is_found() -> None:
+    frames, drawn = [_flowing(at) for at in range(24)], ink(at=(12, 20))
+    frames[9] = (frames[9] * (1 - drawn[..., None]) + 255 * drawn[..., None]).astype(np.uint8)
+    assert covered(frames, drawn, "RGB") > 0.97
+
+
+@pytest.mark.parametrize(("preset", "most"), [("light", 2), ("default", 2), ("paranoid", 20)])
+def test_many_frames_cost_two_looks_unless_each_is_asked_for(preset: str, most: int) -> None:
+    frames = [(scene((32, 48), at) * 255).astype(np.uint8) for at in range(20)]
+    looked = list(TextDetector(preset).looked(frames, "MONOCHROME2", None, None))
+    assert 1 <= len(looked) <= most
+    assert preset != "paranoid" or len(looked) == most
 
 
 def test_frames_are_not_kept() -> None:
@@ -252,7 +283,8 @@ def test_nothing_is_found_where_nothing_is(preset: str, most: float) -> None:
 def test_strange_images_are_borne(frame: Frame) -> None:
     photometric = "RGB" if frame.ndim == 3 else "MONOCHROME2"
     rows, columns = frame.shape[:2]
-    assert mask_of(TextDetector().find([frame], photometric), rows, columns).shape == (rows, columns)
+    for number in (1, 9):
+        assert mask_of(TextDetector().find([frame] * number, photometric), rows, columns).shape == (rows, columns)
 
 
 def test_two_threads_find_what_one_finds() -> None:

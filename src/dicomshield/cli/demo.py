@@ -11,7 +11,7 @@ import click
 from ..bulk.folder import Run
 from ..deidentifier import Deidentifier
 from ..encoding.source import Source
-from ..errors import PolicyError, Quarantined
+from ..errors import MissingExtra, PolicyError, Quarantined
 from ..preview import preview
 from ..profile import Profile
 from ..standard import tables
@@ -27,7 +27,7 @@ _IMAGES: Final = (
     ("examples_palette.dcm", 2), ("examples_rgb_color.dcm", 0), ("examples_ybr_color.dcm", 1),
 )  # fmt: skip
 _POLICY: Final = """\
-options = ["RETAIN_MODIFIED_DATES"]
+options = ["RETAIN_MODIFIED_DATES"{search}]
 
 [[mask]]
 name = "Philips, 800 columns"
@@ -58,7 +58,7 @@ def command(folder: Path) -> None:
     if folder.exists() and any(folder.iterdir()):
         raise PolicyError(f"{folder} is not empty: remove it, or name another folder")
     sources = _build(incoming)
-    (folder / "policy.toml").write_text(_POLICY, "utf-8")
+    (folder / "policy.toml").write_text(_POLICY.replace("{search}", _search()), "utf-8")
     profile = Profile.from_toml(folder / "policy.toml")
     deidentifier = Deidentifier(profile, project=folder / "project")
     first = ""
@@ -68,7 +68,7 @@ def command(folder: Path) -> None:
             name = tables.sop_classes().get(report.sop_class, "")
             told = f"{report.reason}: {report.detail}" if report.reason else f"released for {report.patient}"
             if report.pixels.startswith("masked"):
-                told += f", {report.pixels}"
+                told += f", {report.pixels.partition(';')[0]}"
                 _draw(folder / "pictures", report.number, Path(path), released / report.name, profile)
             click.echo(f"  {report.number:>2}  {name:<36} {told}")
             first = first or report.name
@@ -78,6 +78,18 @@ def command(folder: Path) -> None:
     click.echo(f"held back, with the reason:     {run.list_path}")
     click.echo(f"held-back originals:            {folder / 'held-back'}")
     click.echo(f"the secret of the pseudonyms:   {folder / 'project'}")
+
+
+def _search() -> str:
+    """Return the option that looks for text, if what it needs is installed."""
+    from ..finders.text.models import require
+
+    try:
+        require()
+    except MissingExtra as missing:
+        click.echo(f"text in pixels is not looked for: {missing}")
+        return ""
+    return ', "CLEAN_PIXEL_DATA"'
 
 
 def _draw(folder: Path, number: int, original: Path, output: Path, profile: Profile) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ..vault.recipients import Identity, Recipient
 
 __all__ = [
+    "DEFAULT_PROJECT",
     "auditor_option",
     "identities_from",
     "identity_option",

@@ -12,7 +12,15 @@ import click
 
 from ..bulk.inputs import find_files, refuse_nested
 from ..errors import PolicyError, Quarantined, VaultError
-from .options import auditor_option, identities_from, identity_option, keys_option, made_project, recipients_from
+from .options import (
+    DEFAULT_PROJECT,
+    auditor_option,
+    identities_from,
+    identity_option,
+    keys_option,
+    made_project,
+    recipients_from,
+)
 from .progress import tracked
 
 if TYPE_CHECKING:
@@ -29,7 +37,8 @@ _RELEASED: Final = re.compile(r"[0-9.]+\.dcms?")
 @identity_option(required=False)
 @click.option(
     "--project", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
-    help="Folder of the project secret: opens the crosswalk, and proves encrypted attributes.",
+    help="Folder of the project secret: opens the crosswalk, and proves encrypted attributes. "
+    f"[{DEFAULT_PROJECT}, if it is there and the vault has a crosswalk]",
 )  # fmt: skip
 @click.option("--certificate", type=_FILE, metavar="FILE", help="One that attributes were encrypted for.")
 @click.option("--certificate-key", metavar="KEY", help="Its private key, PEM or DER.")
@@ -57,6 +66,8 @@ def command(
     if not identities and certificate is None:
         raise PolicyError("nothing opens without a key: --with IDENTITY, or --certificate and --certificate-key")
     vault, known = Vault(keys), identities_from(identities)
+    if project is None and vault.has_crosswalk and Path(DEFAULT_PROJECT, "secret.key").exists():
+        project = Path(DEFAULT_PROJECT)
     own = _own(certificate, certificate_key) if certificate and certificate_key else None
     names = _names(source, target)
     failed = unproven = 0

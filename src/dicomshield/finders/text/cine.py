@@ -16,11 +16,14 @@ if TYPE_CHECKING:
 
 __all__ = ["FEW", "Many", "pictures"]
 
-FEW: Final = 4
-"""Up to so many frames are looked at one by one."""
-_KEPT_FRAMES: Final = 9
-_KEPT_BYTES: Final = 1 << 26
+FEW: Final = 8
+"""Up to so many frames are looked at one by one: fewer do not tell what is usual in them."""
 _BLOCK: Final = 16
+_USUAL: Final = 0.75
+_FAINT: Final = 0.05
+_ODD: Final = 2.0
+_ALSO: Final = 1.6
+_LARGEST: Final = 1e30
 
 
 class Many(Protocol):
@@ -35,8 +38,12 @@ class Many(Protocol):
 
 def pictures(
     frames: Many, photometric: str, palette: Palette | None, bits: int | None, *, every: bool
-) -> Iterator[NDArray[np.float32]]:
+) -> Iterator[tuple[NDArray[np.float32], NDArray[np.bool_] | None]]:
     """Return what is to be looked at in place of the frames.
+
+    Speckle and flow hardly leave a trace in the mean of many frames. Text does that is there in a quarter of them, and
+    so do digits that change, by the strokes they share. Text that is there for less makes the blocks of pixels it
+    lies in much sharper than they usually are.
 
     Parameters
     ----------
@@ -48,41 +55,57 @@ def pictures(
 
     Yields
     ------
-    ndarray of float32, shape (rows, columns, planes)
-        The brightest and the middle value that each pixel ever has; and what is drawn sharpest, place by place:
-        text that is shown only for a while is in it, wherever it is sharper than what is there at other times.
+    picture : ndarray of float32, shape (rows, columns, planes)
+        A frame; or the mean of all, and then each block as it is in the frame where it is sharpest.
+    where : ndarray of bool, shape (rows, columns), or None
+        Which of its pixels are to be looked at, None for all.
     """
     shown = (values(frames[at], photometric, palette, bits) for at in range(len(frames)))
     if every or len(frames) <= FEW:
-        yield from shown
+        yield from ((frame, None) for frame in shown)
         return
     first = next(shown)
-    step = -(-len(frames) // min(_KEPT_FRAMES, max(3, _KEPT_BYTES // first.nbytes)))
-    kept = [first]
-    brightest, sharpest, sharpness = first.copy(), first.copy(), _sharpness(first)
-    for number, frame in enumerate(shown, start=1):
-        if number % step == 0:
-            kept.append(frame)
-        np.maximum(brightest, frame, out=brightest)
+    total, sharpest, sharpness = first.astype(np.float64), first.copy(), [_sharpness(first)]
+    most = sharpness[0].copy()
+    for frame in shown:
+        total += frame
         sharp = _sharpness(frame)
-        better = sharp > sharpness
-        sharpness = np.where(better, sharp, sharpness)
-        here = better.repeat(_BLOCK, axis=0).repeat(_BLOCK, axis=1)[: frame.shape[0], : frame.shape[1]]
-        np.copyto(sharpest, frame, where=here[..., None])
-    yield sharpest
-    yield brightest
-    yield np.median(kept, axis=0)
+        for row, column in np.argwhere(sharp > most):
+            block = np.s_[row * _BLOCK : (row + 1) * _BLOCK, column * _BLOCK : (column + 1) * _BLOCK]
+            sharpest[block] = frame[block]
+        np.maximum(most, sharp, out=most)
+        sharpness.append(sharp)
+    yield (total / len(frames)).astype(np.float32), None
+    odd = _odd(np.stack(sharpness))
+    if odd.any():
+        yield sharpest, odd.repeat(_BLOCK, axis=0).repeat(_BLOCK, axis=1)[: first.shape[0], : first.shape[1]]
 
 
 def _sharpness(frame: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return how much is drawn in each block of pixels and those around it."""
+    """Return how much is drawn in each block, in the plane that has most."""
     import cv2
 
-    flat = frame.max(axis=2)
-    fine = np.abs(flat - cv2.blur(flat, (5, 5)))
-    rows, columns = (-(-size // _BLOCK) for size in flat.shape)
-    below, right = rows * _BLOCK - flat.shape[0], columns * _BLOCK - flat.shape[1]
+    fine = cv2.absdiff(frame, cv2.blur(frame, (5, 5)).reshape(frame.shape))
+    rows, columns = (-(-size // _BLOCK) for size in frame.shape[:2])
+    below, right = rows * _BLOCK - frame.shape[0], columns * _BLOCK - frame.shape[1]
     fine = cv2.copyMakeBorder(fine, 0, below, 0, right, cv2.BORDER_REFLECT)
-    blocks = cv2.resize(fine, (columns, rows), interpolation=cv2.INTER_AREA)
-    around: NDArray[np.float32] = cv2.blur(blocks, (3, 3))
-    return around
+    blocks = np.asarray(cv2.resize(fine, (columns, rows), interpolation=cv2.INTER_AREA), np.float32)
+    most = blocks.reshape(rows, columns, -1).max(axis=2)
+    finite: NDArray[np.float32] = np.nan_to_num(np.minimum(most, np.float32(_LARGEST)))
+    return finite
+
+
+def _odd(sharpness: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Return which blocks are much sharper in one frame than in most, and those beside them.
+
+    Parameters
+    ----------
+    sharpness : ndarray of float32, shape (frames, rows, columns)
+    """
+    import cv2
+
+    usual = np.quantile(sharpness, _USUAL, axis=0, method="lower") + _FAINT * sharpness.mean()
+    times = sharpness.max(axis=0) / np.maximum(usual, 1e-30)
+    parts = cv2.connectedComponents((times > _ALSO).astype(np.uint8), connectivity=8)[1]
+    parts[~np.isin(parts, parts[times > _ODD])] = 0
+    return cv2.dilate((parts > 0).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0

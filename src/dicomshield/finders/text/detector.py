@@ -163,11 +163,11 @@ class TextDetector:
         from .models import require
 
         require()
-        for picture in pictures(frames, photometric, palette, bits, every=PRESETS[self.preset].every):
-            yield picture, self._lines(picture)
+        for picture, where in pictures(frames, photometric, palette, bits, every=PRESETS[self.preset].every):
+            yield picture, self._lines(picture, where)
 
-    def _lines(self, picture: NDArray[np.float32]) -> list[Line]:
-        """Return the lines of one picture, of which none covers a letter in part."""
+    def _lines(self, picture: NDArray[np.float32], where: NDArray[np.bool_] | None) -> list[Line]:
+        """Return the lines of one picture, or of a part of it, of which none covers a letter in part."""
         import cv2
         import numpy as np
 
@@ -175,7 +175,7 @@ class TextDetector:
         from .views import evened, grey, local
 
         even = evened(picture)
-        maps = self._ink(even)
+        maps = self._ink(even, where)
         ink = np.maximum.reduce([cv2.resize(one, even.shape[1::-1]) for scale, one in maps if scale >= _CLEAR])
         found = [line for look in PRESETS[self.preset].looks for line in self._seen(even, look, ink)]
         for scale, one in maps:
@@ -188,8 +188,11 @@ class TextDetector:
         strokes = grey(local(even, 31))
         return merged([grown(line, strokes) if line.height < _HIGH else line for line in merged(found)])
 
-    def _ink(self, even: NDArray[np.float32]) -> list[tuple[float, NDArray[np.uint8]]]:
-        """Return scales, and for each the probability of ink, 255 for 1, of every pixel of the image at that scale."""
+    def _ink(self, even: NDArray[np.float32], where: NDArray[np.bool_] | None) -> list[tuple[float, NDArray[np.uint8]]]:
+        """Return scales, and for each the probability of ink, 255 for 1, of every pixel of the image at that scale.
+
+        Outside of ``where`` there is none.
+        """
         import numpy as np
 
         from .views import contrasts, scaled
@@ -201,8 +204,10 @@ class TextDetector:
                 continue
             # coloured ink is brighter or darker than its surroundings in the brightest or the darkest plane
             planes = [small[..., 0]] if small.shape[2] == 1 else [small.max(axis=2), small.min(axis=2)]
-            answers = [self._map(contrasts(plane), GLYPHS, max(scale, 1.0)) for plane in planes]
-            maps.append((min(scale, 1.0), np.maximum.reduce(answers)))
+            there = None if where is None else _resized(where, planes[0].shape)
+            answers = [self._map(contrasts(plane), GLYPHS, max(scale, 1.0), there) for plane in planes]
+            ink = np.maximum.reduce(answers)
+            maps.append((min(scale, 1.0), ink if there is None else ink * there))
         return maps
 
     def _seen(self, even: NDArray[np.float32], look: _Look, ink: NDArray[np.uint8]) -> list[Line]:
@@ -265,6 +270,14 @@ class TextDetector:
         if zoom > 1:
             answer = np.asarray(cv2.resize(answer, (columns, rows), interpolation=cv2.INTER_AREA), np.float32)
         return (answer * 255).astype(np.uint8)
+
+
+def _resized(where: NDArray[np.bool_], shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Return which pixels of the image at another scale are meant."""
+    import cv2
+    import numpy as np
+
+    return np.asarray(cv2.resize(where.astype(np.uint8), shape[::-1], interpolation=cv2.INTER_NEAREST), np.bool_)
 
 
 def _heights(view: NDArray[np.uint8], scale: float) -> tuple[float, float]:

@@ -60,7 +60,7 @@ class TextFinder:
         if number <= FEW or PRESETS[preset].every:
             note = f"{number} of {number} frames were looked at ({preset})"
         else:
-            note = f"all {number} frames were looked at by their maximum, median and sharpest parts ({preset})"
+            note = f"all {number} frames were looked at by their mean and their sharpest parts ({preset})"
         return Found(_shapes(image, lines), covers=True, note=note, findings=identifiers_read(texts, image.known))
 
     def left(self, image: Image) -> tuple[Shape, ...]:
