@@ -27,6 +27,7 @@ _NEAR: Final = 3
 _TILE: Final = 768
 _OVERLAP: Final = 96
 _LEAST: Final = 48
+_ENOUGH: Final = 96
 _QUIET: Final = 30
 _CLEAR: Final = 0.5
 _HIGH: Final = 30.0
@@ -35,6 +36,9 @@ _INKED_SHARE: Final = 0.02
 _KNOWN: Final = 0.5
 _LETTERS: Final = (0.5, 0.85, 4.0)
 _LARGE_LETTERS: Final = (0.6, 0.9, 12.0)
+_LARGEST_LETTERS: Final = (0.6, 0.95, 12.0)
+"""Probability that each pixel of a part needs, and one of them, and pixels of its long side: from afar, anatomy looks
+drawn."""
 _SMALL: Final = 18.0
 _LARGE: Final = 64.0
 _LARGEST: Final = 0.35
@@ -179,7 +183,8 @@ class TextDetector:
         ink = np.maximum.reduce([cv2.resize(one, even.shape[1::-1]) for scale, one in maps if scale >= _CLEAR])
         found = [line for look in PRESETS[self.preset].looks for line in self._seen(even, look, ink)]
         for scale, one in maps:
-            parts = [line.scaled(1 / scale) for line in written(one, *(_LETTERS if scale == 1 else _LARGE_LETTERS))]
+            needed = _LETTERS if scale == 1 else _LARGE_LETTERS if scale >= _CLEAR else _LARGEST_LETTERS
+            parts = [line.scaled(1 / scale) for line in written(one, *needed)]
             # what small letters look like from afar is a block
             known = canvas(found, *even.shape[:2]) if scale < 1 and parts else ink
             found += [line for line in parts if scale == 1 or share(line, known) < _KNOWN]
@@ -200,7 +205,7 @@ class TextDetector:
         maps = []
         for scale in PRESETS[self.preset].scales:
             small = scaled(even, min(scale, 1.0))
-            if scale < 1 and min(small.shape[:2]) < _LEAST:
+            if scale < 1 and min(small.shape[:2]) < _ENOUGH:
                 continue
             # coloured ink is brighter or darker than its surroundings in the brightest or the darkest plane
             planes = [small[..., 0]] if small.shape[2] == 1 else [small.max(axis=2), small.min(axis=2)]
