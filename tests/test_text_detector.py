@@ -170,6 +170,37 @@ def test_turned_text_is_found(turn: int) -> None:
     assert covered([(written(drawn) * 255).astype(np.uint8)], drawn) > 0.98
 
 
+def _ruled(drawn: Frame, step: int) -> Frame:
+    """Return the scene with the ink, and lines at even distances behind it, both ways."""
+    shown = scene(drawn.shape)
+    shown[step // 2 :: step], shown[:, step // 2 :: step] = 0.7, 0.7
+    return np.asarray(shown * (1 - drawn) + 0.9 * drawn)
+
+
+@pytest.mark.parametrize("letter", ["2", "5", "7", "R", "K"])
+@pytest.mark.parametrize("step", [26, 41])
+def test_a_letter_alone_is_found_on_a_grid(letter: str, step: int) -> None:
+    drawn = ink(letter, size=20, at=(66, 90))
+    assert covered([(_ruled(drawn, step) * 255).astype(np.uint8)], drawn) > 0.97
+
+
+def test_a_ruler_is_not_masked_and_the_number_at_its_end_is() -> None:
+    drawn = ink("19", size=14, at=(128, 34))
+    shown = written(drawn)
+    for tick, at in enumerate(range(20, 140, 6)):
+        shown[at, 20 : 30 if tick % 5 == 0 else 25] = 0.9
+    mask = mask_of(TextDetector().find([(shown * 255).astype(np.uint8)], "MONOCHROME2"), ROWS, COLUMNS)
+    assert mask[drawn > 0.35].mean() > 0.97
+    assert mask[:120, 15:32].mean() < 0.2
+
+
+def test_letters_far_apart_and_below_one_another_are_found() -> None:
+    apart = ink("H O L M B E R G", size=14, at=(20, 20))
+    below = sum(ink(letter, size=14, at=(50 + 16 * at, 200)) for at, letter in enumerate("LINDA"))
+    drawn = np.maximum(apart, below)
+    assert covered([(written(drawn) * 255).astype(np.uint8)], drawn) > 0.97
+
+
 def test_large_text_is_found() -> None:
     """Letters of a fifth of the image and more: no height is too great for every scale."""
     drawn = ink("XENO", size=110, at=(120, 60), shape=(400, 480))

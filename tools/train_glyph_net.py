@@ -28,14 +28,15 @@ import string
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import deepcopy
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import product
 from pathlib import Path
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple
 
 import cv2
 import numpy as np
 import torch
+from glyph_grounds import CROP, DRAWN, Array, Rng, chance, curve, floats, pick, softened, spectrum
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
@@ -43,18 +44,12 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 
 from dicomshield.finders.text.views import contrasts
 
-Array = NDArray[np.float32]
-Rng = np.random.Generator
-T = TypeVar("T")
-
-CROP: Final = 192
-"""Side of a training crop in pixels; a multiple of 16, as the net halves it four times."""
 LARGEST: Final = 90
 """Letters higher than this are left to the passes at half and quarter scale: neither right nor wrong here."""
-VISIBLE: Final = 1.0
+VISIBLE: Final = 1.4
 """Text fainter than this many standard deviations of its surroundings is neither right nor wrong."""
-WIDTHS: Final = (24, 48, 88, 120)
-BLOCKS: Final = ((1, 1), (1, 1), (1, 2, 4), (1, 2, 1))
+WIDTHS: Final = (24, 64, 128, 208)
+BLOCKS: Final = ((1, 1), (1, 1, 1), (1, 2, 4, 1), (1, 2, 1, 4))
 """Dilations of the blocks at 1/2, 1/4, 1/8 and 1/16 of the resolution."""
 SCRIPTS: Final = {
     "latin": string.ascii_uppercase * 3 + string.ascii_lowercase * 2 + string.digits * 5,
@@ -115,12 +110,12 @@ class Sources(NamedTuple):
     ----------
     families : tuple of tuple of Font
         Font files, those of one design together.
-    images : tuple of array
-        Text-free backgrounds, one plane each.
+    images : tuple of tuple of array
+        Text-free backgrounds, one plane each; those of one kind together, and each kind is shown as often.
     """
 
     families: tuple[tuple[Font, ...], ...]
-    images: tuple[Array, ...]
+    images: tuple[tuple[Array, ...], ...]
 
 
 def channels(plane: Array) -> Array:
@@ -129,23 +124,6 @@ def channels(plane: Array) -> Array:
 
 
 # ---------------------------------------------------------------- letters
-
-
-def chance(rng: Rng, p: float) -> bool:
-    return bool(rng.random() < p)
-
-
-def floats(values: Any) -> Array:
-    """Return values as OpenCV takes them; its own answers have no type that says so."""
-    return np.asarray(values, np.float32)
-
-
-def softened(values: Array, sigma: float) -> Array:
-    return floats(cv2.GaussianBlur(values, (0, 0), sigma))
-
-
-def pick(rng: Rng, among: Sequence[T]) -> T:
-    return among[int(rng.integers(len(among)))]
 
 
 def letters(rng: Rng, script: str, n: int) -> str:
@@ -167,11 +145,11 @@ def word(rng: Rng, script: str) -> str:
 def line(rng: Rng, script: str) -> str:
     """One line: a single letter or digit, a number, or words and numbers."""
     kind = rng.random()
-    if kind < 0.28:
+    if kind < 0.34:
         return pick(rng, SCRIPTS[script].replace("I", "").replace("l", "").replace("i", ""))
-    if kind < 0.35:
+    if kind < 0.41:
         return letters(rng, script, int(rng.integers(2, 4)))
-    if kind < 0.52:
+    if kind < 0.56:
         return number(rng)
     parts = [number(rng) if chance(rng, 0.35) else word(rng, script) for _ in range(int(rng.integers(1, 4)))]
     return pick(rng, [" ", " ", " ", "^", ": ", ", ", "-"]).join(parts)
@@ -228,6 +206,13 @@ def opened(path: str, at: int, size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(path, size, at)
 
 
+@cache
+def has(font: Font, letter: str) -> bool:
+    """Tell whether a font has a letter, and not just the box that stands for one: many scripts' have no digits."""
+    drawn, none = (opened(font.path, font.at, (*font.sizes, 24)[0]).getmask(c) for c in (letter, "\ufffe"))
+    return letter == " " or bytes(drawn) != bytes(none)
+
+
 def size_of(rng: Rng, font: Font, size: int) -> tuple[int, int]:
     """Return the size to ask a font for, and how many times its pixels are to be enlarged."""
     if font.sizes:
@@ -238,6 +223,7 @@ def size_of(rng: Rng, font: Font, size: int) -> tuple[int, int]:
 
 def font_alpha(rng: Rng, font: Font, text: str, height: int) -> Array | None:
     """Draw a text with a font file, smooth or in one bit, sometimes as coarse pixels: coverage 0..1."""
+    text = "".join(letter for letter in text if has(font, letter))
     size, zoom = size_of(rng, font, height)
     loaded = opened(font.path, font.at, size)
     x0, y0, x1, y1 = (round(v) for v in loaded.getbbox(text))
@@ -269,11 +255,11 @@ def bent(rng: Rng, alpha: Array) -> Array:
 def turned(rng: Rng, alpha: Array) -> Array:
     """Turn by a quarter, a little or any angle, and shift by parts of a pixel."""
     kind = rng.random()
-    if kind < 0.12:
+    if kind < 0.2:
         return np.ascontiguousarray(np.rot90(alpha, int(rng.integers(1, 4))))
     if kind < 0.6:
         return alpha
-    angle = 0.0 if kind < 0.72 else rng.normal(0, 12) if kind < 0.88 else rng.uniform(0, 360)
+    angle = 0.0 if kind < 0.7 else rng.normal(0, 12) if kind < 0.86 else rng.uniform(0, 360)
     h, w = alpha.shape
     matrix = cv2.getRotationMatrix2D((w / 2, h / 2), angle, rng.uniform(0.8, 1.2))
     cos, sin = abs(matrix[0, 0]), abs(matrix[0, 1])
@@ -282,95 +268,41 @@ def turned(rng: Rng, alpha: Array) -> Array:
     return floats(cv2.warpAffine(alpha, matrix, (width, height), flags=cv2.INTER_LINEAR))
 
 
+def lines(rng: Rng, script: str) -> list[str]:
+    """One to four lines; sometimes letters that stand far apart, or one below the other."""
+    kind = rng.random()
+    if kind < 0.06:
+        return list(line(rng, script).replace(" ", "")[:8])
+    if kind < 0.12:
+        return [(" " * int(rng.integers(1, 4))).join(line(rng, script))]
+    return [line(rng, script) for _ in range(1 if kind < 0.72 else int(rng.integers(2, 5)))]
+
+
 def block(rng: Rng, sources: Sources, height: float) -> Array | None:
-    """One to four lines of one font, as one coverage 0..1 of each pixel."""
+    """Lines of one font, as one coverage 0..1 of each pixel."""
     font = None if not sources.families or chance(rng, 0.25) else pick(rng, pick(rng, sources.families))
     script = "latin" if font is None or ("latin" in font.scripts and chance(rng, 0.7)) else pick(rng, font.scripts)
-    lines = []
-    for _ in range(1 if chance(rng, 0.7) else int(rng.integers(2, 5))):
-        text = line(rng, script)
+    drawn = []
+    for text in lines(rng, script):
         one = font_alpha(rng, font, text, max(6, round(height * 1.35))) if font else pen_alpha(rng, text, height)
         if one is not None and 0 < one.mean() < 0.6:  # a filled box stands for a letter that a font does not have
-            lines.append(np.pad(one, ((0, int(height * rng.uniform(0.1, 0.5))), (0, 0))))
-    if not lines:
+            drawn.append(np.pad(one, ((0, int(height * rng.uniform(0.1, 0.5))), (0, 0))))
+    if not drawn:
         return None
-    width = max(one.shape[1] for one in lines)
-    page = np.concatenate([np.pad(one, ((0, 0), (0, width - one.shape[1]))) for one in lines])
-    return turned(rng, reshaped(rng, page))
+    width = max(one.shape[1] for one in drawn)
+    page = np.concatenate([np.pad(one, ((0, 0), (0, width - one.shape[1]))) for one in drawn])
+    return turned(rng, reshaped(rng, softened(page, height * rng.uniform(0.03, 0.1)) if chance(rng, 0.08) else page))
 
 
 # ---------------------------------------------------------------- backgrounds, values mostly 0..1
 
 
-def spectrum(rng: Rng, steep: float, side: int = CROP) -> Array:
-    """Noise whose amplitude falls with frequency to the power of ``steep``, mean 0, deviation 1."""
-    fy, fx = np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None]
-    fall = np.hypot(fy, fx * rng.uniform(0.6, 1.6)) + 1 / side
-    wave = np.fft.rfft2(rng.standard_normal((side, side))) / fall**steep
-    noise = np.fft.irfft2(wave, (side, side))
-    return np.asarray((noise - noise.mean()) / max(noise.std(), 1e-9), np.float32)
-
-
-def flat(rng: Rng) -> Array:
-    return np.full((CROP, CROP), rng.choice([0.0, 0.0, 0.0, 1.0, rng.random()]), np.float32)
-
-
-def clouds(rng: Rng) -> Array:
-    return np.float32(0.5) + np.float32(rng.uniform(0.05, 0.3)) * spectrum(rng, rng.uniform(0.8, 2.6))
-
-
-def speckle(rng: Rng) -> Array:
-    waves = rng.standard_normal((CROP, CROP, 2)).astype(np.float32)
-    grain = cv2.GaussianBlur(waves, (0, 0), rng.uniform(0.5, 3), sigmaY=rng.uniform(0.5, 1.5))
-    amplitude = np.hypot(grain[..., 0], grain[..., 1])
-    tissue = np.clip(0.5 + 0.3 * spectrum(rng, 2), 0, 1) * amplitude / max(float(amplitude.max()), 1e-6)
-    return floats(tissue ** rng.uniform(0.4, 1))
-
-
-def discs(rng: Rng) -> Array:
-    """Bones, vessels in section and organs: filled ellipses with edges of any sharpness, and a texture of their own."""
-    out = np.full((CROP, CROP), rng.uniform(0, 0.4), np.float32)
-    for _ in range(int(rng.integers(1, 25))):
-        mask = np.zeros((CROP, CROP), np.float32)
-        axes = (np.exp(rng.uniform(0.7, 4.6, 2)).astype(int) + 1).tolist()
-        at, turn = rng.integers(-20, CROP + 20, 2).tolist(), float(rng.uniform(0, 180))
-        thick = -1 if chance(rng, 0.6) else int(rng.integers(1, 6))
-        cv2.ellipse(mask, at, axes, turn, 0, 360, 1.0, thick, cv2.LINE_AA)
-        out += softened(mask, rng.uniform(0.3, 4)) * np.float32(rng.normal(0, 0.4))
-    return out + np.float32(rng.uniform(0, 0.06)) * spectrum(rng, rng.uniform(0, 1.5))
-
-
-def curve(rng: Rng) -> Array:
-    """Points of a smooth random curve across the crop, shape (n, 2)."""
-    t = np.linspace(0, 1, 60)[:, None]
-    weights = np.concatenate([(1 - t) ** 3, 3 * (1 - t) ** 2 * t, 3 * (1 - t) * t**2, t**3], 1)
-    return floats(weights @ rng.uniform(-30, CROP + 30, (4, 2)))
-
-
-def vessels(rng: Rng) -> Array:
-    """Vessels, wires, ribs and trabeculae: smooth curves of many widths on clouds."""
-    out = clouds(rng)
-    for _ in range(int(rng.integers(2, 25))):
-        mask = np.zeros((CROP, CROP), np.float32)
-        points, thick = np.round(curve(rng) * 8).astype(np.int32), int(np.exp(rng.uniform(0, 3)))
-        cv2.polylines(mask, [points], False, 1.0, thick, cv2.LINE_AA, 3)
-        out += softened(mask, rng.uniform(0.4, 2.5)) * np.float32(rng.normal(0, 0.3))
-    return out + np.float32(rng.uniform(0, 0.08)) * spectrum(rng, rng.uniform(0, 1))
-
-
-def edges(rng: Rng) -> Array:
-    """Bone and collimator edges: thresholded clouds, softened, with noise."""
-    level = spectrum(rng, rng.uniform(1.2, 2.6))
-    sharp = np.clip((level - rng.normal(0, 0.5)) * rng.uniform(1, 20), -1, 1) * 0.4 + 0.5
-    return np.asarray(sharp, np.float32) + np.float32(rng.uniform(0, 0.1)) * spectrum(rng, rng.uniform(0, 2))
-
-
-def real(rng: Rng, images: Sequence[Array]) -> Array:
-    """Cut a crop of a development background at a random scale, turned and mirrored, with a random tone curve.
+def real(rng: Rng, images: Sequence[Sequence[Array]]) -> Array:
+    """Cut a crop of a real image at a random scale, turned and mirrored, with a random tone curve.
 
     Sometimes it is shrunk to less than a crop and mirrored at its edges: what the passes at lower scales see.
     """
-    image = pick(rng, images)
+    image = pick(rng, pick(rng, images))
     side = int(min(CROP / np.exp(rng.normal(-0.4, 0.6)), *image.shape))
     y, x = (int(rng.integers(0, n - side + 1)) for n in image.shape)
     shown = CROP if chance(rng, 0.6) else int(rng.integers(min(side // 4 + 8, CROP), CROP + 1))
@@ -380,9 +312,6 @@ def real(rng: Rng, images: Sequence[Array]) -> Array:
     crop = np.rot90(crop, int(rng.integers(4)))[:, :: pick(rng, [1, -1])]
     crop = np.clip(crop, 0, 1) ** np.float32(np.exp(rng.normal(0, 0.3))) if chance(rng, 0.4) else crop
     return floats(np.ascontiguousarray(1 - crop if chance(rng, 0.25) else crop))
-
-
-DRAWN: Final[tuple[Callable[[Rng], Array], ...]] = (flat, flat, clouds, speckle, discs, vessels, edges)
 
 
 # ---------------------------------------------------------------- line furniture, which is no text
@@ -403,6 +332,14 @@ def ruler(rng: Rng, out: Array) -> None:
         view[y : y + thick, at : at + length] = value
     if chance(rng, 0.6):
         view[start:stop, at : at + thick] = value
+
+
+def grid(rng: Rng, out: Array) -> None:
+    """Draw lines at even distances, one way or both."""
+    value, thick, step = shade(rng, out), int(rng.integers(1, 3)), int(np.exp(rng.uniform(2, 4.5)))
+    for view in (out, out.T) if chance(rng, 0.7) else (out,):
+        for at in range(int(rng.integers(step)), CROP, step):
+            view[at : at + thick] = value
 
 
 def table(rng: Rng, out: Array) -> None:
@@ -539,6 +476,7 @@ def furnished(rng: Rng, out: Array) -> Array:
 
 FURNITURE: Final[tuple[Callable[[Rng, Array], None], ...]] = (
     ruler,
+    grid,
     table,
     trace,
     cross,
@@ -553,13 +491,16 @@ FURNITURE: Final[tuple[Callable[[Rng, Array], None], ...]] = (
 
 def background(rng: Rng, sources: Sources) -> Array:
     """Make a crop without text, often with lines that are none."""
-    out = real(rng, sources.images) if sources.images and chance(rng, 0.6) else pick(rng, DRAWN)(rng)
+    out = real(rng, sources.images) if sources.images and chance(rng, 0.6) else pick(rng, pick(rng, DRAWN))(rng)
     if chance(rng, 0.3):
         gradient = np.linspace(0, float(rng.normal(0, 0.5)), CROP, dtype=np.float32)
         out = out + (gradient[:, None] if chance(rng, 0.5) else gradient)
     if chance(rng, 0.15):  # the frame's edge, beyond which nothing is
         edge = int(rng.integers(0, CROP))
         np.rot90(out, int(rng.integers(4)))[:edge] = pick(rng, [0.0, 0.0, 1.0])
+    if chance(rng, 0.1):  # few pixels shown large
+        coarse = int(rng.integers(2, 7))
+        out = out[::coarse, ::coarse].repeat(coarse, 0).repeat(coarse, 1)[:CROP, :CROP]
     out = np.ascontiguousarray(out, np.float32)
     return furnished(rng, out) if chance(rng, 0.5) else out
 
@@ -605,14 +546,25 @@ def inked(rng: Rng, values: Array, alpha: Array, noise: float, span: float) -> t
     return drawn, strength / max(noise, 1e-6)
 
 
+def line_beside(rng: Rng, values: Array, box: tuple[int, int, int, int]) -> None:
+    """Draw a line near the top, left, bottom and right of a text, as frames, rulers, ticks and grids have them."""
+    value, thick, gap = shade(rng, values), int(rng.integers(1, 3)), int(rng.integers(1, 7))
+    values, (top, left, bottom, right) = pick(rng, [(values, box), (values.T, (box[1], box[0], box[3], box[2]))])
+    at = max(0, pick(rng, [top - gap - thick, bottom + gap]))
+    ends = pick(rng, [(0, CROP), (left, right), (left, left + int(rng.integers(3, 12)))])
+    values[at : at + thick, ends[0] : ends[1]] = value
+
+
 def write_text(rng: Rng, canvas: Canvas, sources: Sources, height: float) -> Canvas:
-    """Draw one block of text at a random place, perhaps cut by the border."""
+    """Draw one block of text at a random place."""
     alpha = block(rng, sources, height)
     if alpha is None:
         return canvas
     placed = np.zeros((CROP, CROP), np.float32)
     h, w = alpha.shape
     y, x = (int(rng.integers(min(-n // 3, CROP - n), max(CROP - 2 * n // 3, 1) + 1)) for n in (h, w))
+    if chance(rng, 0.15):  # touching the border above or below, or cut by it
+        y = pick(rng, [-int(h * rng.uniform(0, 0.6)), CROP - int(h * rng.uniform(0.4, 1))])
     top, left, bottom, right = max(y, 0), max(x, 0), min(y + h, CROP), min(x + w, CROP)
     if bottom - top < 3 or right - left < 3:
         return canvas
@@ -624,10 +576,12 @@ def write_text(rng: Rng, canvas: Canvas, sources: Sources, height: float) -> Can
     ring = canvas.values[around & ~inside]
     noise, span = float(ring.std()) if ring.size else 0.0, float(np.ptp(canvas.values)) or 1.0
     values, ratio = inked(rng, canvas.values, placed, noise, span)
+    if chance(rng, 0.2):
+        line_beside(rng, values, (top, left, bottom, right))
     if ratio < VISIBLE or height > LARGEST:
         return Canvas(values, canvas.text, canvas.unsure | around, canvas.weight)
     weight = np.where(
-        around, np.clip((1500 / inside.sum()) ** 0.5, 1, 4), canvas.weight
+        around, np.clip((1500 / inside.sum()) ** 0.5, 1, 6), canvas.weight
     )  # a single letter has few pixels
     return Canvas(values, canvas.text | inside, canvas.unsure, floats(weight))
 
@@ -864,8 +818,11 @@ def planes(image: NDArray[Any]) -> list[Array]:
     return [floats((floats(plane) - low) / max(high - low, 1)) for plane in shown]
 
 
-def development() -> Sources:
-    """Fonts and backgrounds of the development part of the benchmark's generator; nothing else of it is used."""
+def development(more: Path | None) -> Sources:
+    """Fonts and backgrounds of the development part of the benchmark's generator; nothing else of it is used.
+
+    ``more`` is a file of numpy.savez with further text-free planes of uint8; the part of a name before "_" is a kind.
+    """
     generator = importlib.import_module("text_images")
     families: dict[str, list[Font]] = {}
     for face in generator.fonts("development"):
@@ -873,19 +830,24 @@ def development() -> Sources:
             font = Font(face.file, face.index, tuple(sorted(face.scripts)), face.sizes)
             families.setdefault(face.family, []).append(font)
     images = [plane for image in generator.backgrounds("development") for plane in planes(image.pixels)]
-    return Sources(tuple(map(tuple, families.values())), tuple(p for p in images if min(p.shape) >= 64))
+    kinds: dict[str, list[Array]] = {"": [plane for plane in images if min(plane.shape) >= 64]}
+    for name, plane in np.load(more).items() if more else ():
+        kinds.setdefault(name.partition("_")[0], []).append(floats(plane) / np.float32(255))
+    return Sources(tuple(map(tuple, families.values())), tuple(map(tuple, kinds.values())))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--steps", type=int, default=6000)
-    parser.add_argument("--batch", type=int, default=10)
+    parser.add_argument("--more", type=Path, help="further text-free planes, see development()")
+    parser.add_argument("--steps", type=int, default=8000)
+    parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--seed", type=int, default=4)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     mean = 1.0
-    for step, trained, value in train(development(), arguments.steps, arguments.batch, arguments.seed):
+    sources = development(arguments.more)
+    for step, trained, value in train(sources, arguments.steps, arguments.batch, arguments.seed):
         mean += 0.02 * (value - mean)
         if step % 50 == 0:
             print(step, round(mean, 4), flush=True)

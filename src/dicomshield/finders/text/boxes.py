@@ -13,7 +13,7 @@ from ...pixels.region import Polygon, Region
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Line", "canvas", "grown", "lines", "merged", "shape", "share", "written"]
+__all__ = ["Line", "canvas", "grown", "lines", "merged", "shape", "share", "undecided", "written"]
 
 _LEAST: Final = 4
 _LOW: Final = 0.3
@@ -109,6 +109,25 @@ def written(ink: NDArray[np.uint8], low: float, high: float, least: float) -> li
     """
     parts = (line for line, _ in _parts(ink, low, high) if line.length >= least)
     return [line.wider(_MARGIN, _MARGIN) for part in parts for line in _tight(part, ink, low)]
+
+
+def undecided(ink: NDArray[np.uint8], low: float, high: float) -> NDArray[np.bool_]:
+    """Return where parts of a map of ink are that may be letters, and of which no pixel says that they are.
+
+    Parameters
+    ----------
+    ink : ndarray of uint8, shape (rows, columns)
+        Probabilities, 255 for 1.
+    low, high : float
+        The probability that each pixel of a part has, and that none of them has.
+    """
+    import cv2
+
+    number, labels = cv2.connectedComponents((ink > low * 255).astype(np.uint8), connectivity=8)
+    sure = np.zeros(number, np.bool_)
+    sure[labels[ink >= high * 255]] = True
+    sure[0] = True
+    return np.asarray(~sure[labels], np.bool_)
 
 
 def _tight(line: Line, ink: NDArray[np.uint8], low: float) -> list[Line]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
+from functools import cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ...errors import PolicyError, did_you_mean, shown
@@ -23,22 +25,21 @@ Span = tuple[int, int]
 """The first row or column, and the one after the last."""
 _BORDER: Final = 24
 _BLOCK: Final = 16
-_NEAR: Final = 3
+_NEAR: Final = 2
 _TILE: Final = 768
 _OVERLAP: Final = 96
 _LEAST: Final = 48
 _ENOUGH: Final = 96
 _QUIET: Final = 30
 _CLEAR: Final = 0.5
-_HIGH: Final = 30.0
+_HIGH: Final = 18.0
 _INKED: Final = 0.6
-_INKED_SHARE: Final = 0.02
+_INKED_SHARE: Final = 0.06
 _KNOWN: Final = 0.5
-_LETTERS: Final = (0.5, 0.85, 4.0)
-_LARGE_LETTERS: Final = (0.6, 0.9, 12.0)
-_LARGEST_LETTERS: Final = (0.6, 0.95, 12.0)
-"""Probability that each pixel of a part needs, and one of them, and pixels of its long side: from afar, anatomy looks
-drawn."""
+_LETTER: Final = 4.0
+_LARGE_LETTER: Final = 12.0
+_STRICTER: Final = 0.1
+"""How much more certain a part must be at each halving of the scale: from afar, anatomy looks drawn."""
 _SMALL: Final = 18.0
 _LARGE: Final = 64.0
 _LARGEST: Final = 0.35
@@ -50,15 +51,12 @@ class _Look(NamedTuple):
     Attributes
     ----------
     scale : float
-        Of what it is given.
-    window : int
-        Side of the neighbourhood that local contrast is judged against, 0 for the plain picture.
+        Of what it is given, at most 1.
     turned : bool
         By a quarter turn: it knows lines from left to right best.
     """
 
     scale: float = 1.0
-    window: int = 31
     turned: bool = False
 
 
@@ -67,15 +65,19 @@ class _Preset(NamedTuple):
 
     Attributes
     ----------
+    letters : (float, float)
+        Probability of ink that each pixel of a letter needs, and that one of them needs.
     looks : tuple of _Look
     scales : tuple of float
         At which letters are looked for.
     hint : float
-        Probability of ink from which on the network for lines looks at a place, too; 0 for everywhere.
+        Probability of ink from which on the network for lines looks at a place, too, unless there surely are letters;
+        0 for everywhere.
     every : bool
         Whether every frame is looked at, and not pictures that stand for them.
     """
 
+    letters: tuple[float, float]
     looks: tuple[_Look, ...]
     scales: tuple[float, ...]
     hint: float = 0.0
@@ -83,16 +85,10 @@ class _Preset(NamedTuple):
 
 
 PRESETS: Final = {
-    "light": _Preset((), (1.0, 0.5, 0.25)),
-    "default": _Preset((_Look(),), (1.0, 0.5, 0.25), hint=0.25),
+    "light": _Preset((0.4, 0.7), (), (1.0, 0.5, 0.25)),
+    "default": _Preset((0.4, 0.7), (_Look(),), (1.0, 0.5, 0.25), hint=0.25),
     "paranoid": _Preset(
-        (
-            *(_Look(scale) for scale in (2.0, 1.0, 0.5, 0.25)),
-            *(_Look(scale, turned=True) for scale in (1.0, 0.5)),
-            *(_Look(window=window) for window in (81, 0)),
-        ),
-        (2.0, 1.0, 0.5, 0.25, 0.125),
-        every=True,
+        (0.3, 0.5), (_Look(), _Look(0.5), _Look(turned=True)), (2.0, 1.0, 0.5, 0.25, 0.125), every=True
     ),
 }
 
@@ -175,22 +171,26 @@ class TextDetector:
         import cv2
         import numpy as np
 
-        from .boxes import canvas, grown, merged, share, written
-        from .views import evened, grey, local
+        from .boxes import canvas, grown, merged, share, undecided, written
+        from .views import evened, grey, local, scaled
 
         even = evened(picture)
-        maps = self._ink(even, where)
+        view = cache(lambda scale: local(scaled(even, scale)))
+        preset, maps = PRESETS[self.preset], self._ink(even, where)
         ink = np.maximum.reduce([cv2.resize(one, even.shape[1::-1]) for scale, one in maps if scale >= _CLEAR])
-        found = [line for look in PRESETS[self.preset].looks for line in self._seen(even, look, ink)]
+        there = undecided(ink, preset.hint, preset.letters[1]) if preset.hint else np.ones(ink.shape, np.bool_)
+        found = [line for look in preset.looks for line in self._seen(view, look, ink, there)]
         for scale, one in maps:
-            needed = _LETTERS if scale == 1 else _LARGE_LETTERS if scale >= _CLEAR else _LARGEST_LETTERS
-            parts = [line.scaled(1 / scale) for line in written(one, *needed)]
+            low, high = (share - _STRICTER * math.log2(scale) for share in preset.letters)
+            parts = [
+                line.scaled(1 / scale) for line in written(one, low, high, _LETTER if scale == 1 else _LARGE_LETTER)
+            ]
             # what small letters look like from afar is a block
             known = canvas(found, *even.shape[:2]) if scale < 1 and parts else ink
             found += [line for line in parts if scale == 1 or share(line, known) < _KNOWN]
         if not found:
             return []
-        strokes = grey(local(even, 31))
+        strokes = grey(view(1.0))
         return merged([grown(line, strokes) if line.height < _HIGH else line for line in merged(found)])
 
     def _ink(self, even: NDArray[np.float32], where: NDArray[np.bool_] | None) -> list[tuple[float, NDArray[np.uint8]]]:
@@ -200,7 +200,7 @@ class TextDetector:
         """
         import numpy as np
 
-        from .views import contrasts, scaled
+        from .views import brightest, contrasts, darkest, scaled
 
         maps = []
         for scale in PRESETS[self.preset].scales:
@@ -208,35 +208,30 @@ class TextDetector:
             if scale < 1 and min(small.shape[:2]) < _ENOUGH:
                 continue
             # coloured ink is brighter or darker than its surroundings in the brightest or the darkest plane
-            planes = [small[..., 0]] if small.shape[2] == 1 else [small.max(axis=2), small.min(axis=2)]
+            planes = [small[..., 0]] if small.shape[2] == 1 else [brightest(small), darkest(small)]
             there = None if where is None else _resized(where, planes[0].shape)
             answers = [self._map(contrasts(plane), GLYPHS, max(scale, 1.0), there) for plane in planes]
             ink = np.maximum.reduce(answers)
             maps.append((min(scale, 1.0), ink if there is None else ink * there))
         return maps
 
-    def _seen(self, even: NDArray[np.float32], look: _Look, ink: NDArray[np.uint8]) -> list[Line]:
+    def _seen(
+        self, view: Callable[[float], NDArray[np.uint8]], look: _Look, ink: NDArray[np.uint8], where: NDArray[np.bool_]
+    ) -> list[Line]:
         """Return the lines that one look finds; high ones need ink, because anatomy often looks like large letters."""
         import cv2
         import numpy as np
 
         from .boxes import lines, share
-        from .views import local, scaled, windowed
 
-        scale = min(look.scale, 1.0)
-        if min(even.shape[:2]) * scale < _LEAST:
+        if min(ink.shape) * look.scale < _LEAST:
             return []
-        even = scaled(even, scale)
-        view = local(even, look.window) if look.window else windowed(even)
-        inked = np.asarray(cv2.resize(ink, view.shape[1::-1], interpolation=cv2.INTER_LINEAR), np.uint8)
-        hint = inked >= 255 * PRESETS[self.preset].hint
-        if look.turned:
-            view = np.ascontiguousarray(np.rot90(view))
-            hint = np.ascontiguousarray(np.rot90(hint))
-        answer = self._map(view, LINES, max(look.scale, 1.0), hint)
-        if look.turned:
-            answer = np.ascontiguousarray(np.rot90(answer, -1))
-        found = [line.scaled(1 / scale) for line in lines(answer, inked, _heights(view, scale))]
+        seen = view(look.scale)
+        inked = np.asarray(cv2.resize(ink, seen.shape[1::-1], interpolation=cv2.INTER_LINEAR), np.uint8)
+        there, turns = _resized(where, seen.shape[:2]), int(look.turned)
+        turned = np.ascontiguousarray(np.rot90(seen, turns))
+        answer = np.ascontiguousarray(np.rot90(self._map(turned, LINES, 1.0, np.rot90(there, turns)), -turns))
+        found = [line.scaled(1 / look.scale) for line in lines(answer, inked, _heights(seen, look.scale))]
         return [line for line in found if line.height < _HIGH or share(line, ink, _INKED) >= _INKED_SHARE]
 
     def _map(
@@ -332,8 +327,10 @@ def _busy(view: NDArray[np.uint8], down: Span, across: Span) -> tuple[slice, sli
     """Return the part of a tile in which anything is drawn, with a margin, ``None`` if nothing is."""
     import numpy as np
 
-    tile = view[slice(*down), slice(*across), :3].astype(np.int16)
-    drawn = (np.abs(tile - 127) > _QUIET).max(axis=2)
+    from .views import brightest, darkest
+
+    tile = view[slice(*down), slice(*across), :3]
+    drawn = (brightest(tile) > 127 + _QUIET) | (darkest(tile) < 127 - _QUIET)
     ends = []
     for start, length, along in ((down[0], len(drawn), 1), (across[0], drawn.shape[1], 0)):
         at = np.flatnonzero(drawn.any(axis=along))

@@ -6,6 +6,7 @@ neighbourhood of each pixel, at the depth the values were stored with.
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Palette", "contrasts", "evened", "grey", "local", "scaled", "values", "windowed"]
+__all__ = ["Palette", "brightest", "contrasts", "darkest", "evened", "grey", "local", "scaled", "values", "windowed"]
 
 Palette = tuple[int, "NDArray[Any]"]
 """Stored value of the first colour, and red, green and blue of all colours, shape (entries, 3)."""
@@ -28,7 +29,9 @@ _EPSILON: Final = 0.01
 _STRIP: Final = 1 << 20
 _LARGEST: Final = 1e36
 """So that no sum of a neighbourhood overflows a float32."""
+_WINDOW: Final = 31
 _WINDOWS: Final = (9, 31, 101)
+"""Sides of neighbourhoods in pixels, odd."""
 
 
 def values(
@@ -140,15 +143,13 @@ def scaled(even: NDArray[np.float32], scale: float) -> NDArray[np.float32]:
     return np.asarray(smaller, np.float32).reshape(*size[::-1], even.shape[2])
 
 
-def local(shown: NDArray[np.float32], window: int) -> NDArray[np.uint8]:
+def local(shown: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Return how far each pixel is from the mean of its neighbourhood, in its standard deviations; 127 is the mean.
 
     Parameters
     ----------
     shown : ndarray of float32, shape (rows, columns, planes)
         As `evened` returns it.
-    window : int
-        Side of the neighbourhood in pixels, odd.
 
     Returns
     -------
@@ -156,24 +157,24 @@ def local(shown: NDArray[np.float32], window: int) -> NDArray[np.uint8]:
     """
     rows, columns = shown.shape[:2]
     seen = np.empty(shown.shape, np.uint8)
-    high = max(window, _STRIP // (columns * shown.shape[2]))
+    high = max(_WINDOW, _STRIP // (columns * shown.shape[2]))
     for top in range(0, rows, high):
-        first = max(0, top - window)
-        strip = shown[first : top + high + window]
-        mean, deviation = _quietest(strip, window)
+        first = max(0, top - _WINDOW)
+        strip = shown[first : top + high + _WINDOW]
+        mean, deviation = _quietest(strip)
         away = (strip - mean) * (np.float32(_GAIN) / (deviation + np.float32(_EPSILON))) + np.float32(127)
         seen[top : top + high] = np.clip(away, 0, 255)[top - first : top - first + high]
     return seen
 
 
-def _quietest(strip: NDArray[np.float32], window: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _quietest(strip: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return mean and standard deviation around each pixel, or in a much quieter neighbourhood that holds it.
 
     As in the filter of Kuwahara et al. (1976): near the edge of a plate or of the field of view, text is judged against
     what it lies on, and not against the step beside it.
     """
-    best_mean, least = _around(strip, window)
-    for side, quieter in ((window, _QUIETER), (window // 3 | 1, _QUIETER**2)):
+    best_mean, least = _around(strip, _WINDOW)
+    for side, quieter in ((_WINDOW, _QUIETER), (_WINDOW // 3 | 1, _QUIETER**2)):
         mean, deviation = _around(strip, side)
         aside = side // 3
         for down, across in ((aside, 0), (-aside, 0), (0, aside), (0, -aside)):
@@ -190,7 +191,7 @@ def _around(strip: NDArray[np.float32], window: int) -> tuple[NDArray[np.float32
 
     mean = np.asarray(cv2.blur(strip, (window, window)), np.float32).reshape(strip.shape)
     square = cv2.blur(strip * strip, (window, window)).reshape(strip.shape)
-    return mean, np.sqrt(np.maximum(square - mean * mean, 0).max(axis=2, keepdims=True)).astype(np.float32)
+    return mean, np.sqrt(np.maximum(brightest(square - mean * mean), np.float32(0)))[..., None]
 
 
 def _moved(shape: tuple[int, ...], down: int, across: int) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
@@ -200,6 +201,16 @@ def _moved(shape: tuple[int, ...], down: int, across: int) -> tuple[tuple[slice,
         here.append(slice(max(0, -shift), max(0, min(size, size - shift))))
         there.append(slice(max(0, shift), max(0, min(size, size + shift))))
     return (here[0], here[1]), (there[0], there[1])
+
+
+def brightest(planes: NDArray[Any]) -> NDArray[Any]:
+    """Return the highest value of each pixel, shape (rows, columns); much faster than a maximum over a short axis."""
+    return reduce(np.maximum, np.moveaxis(planes, 2, 0))
+
+
+def darkest(planes: NDArray[Any]) -> NDArray[Any]:
+    """Return the lowest value of each pixel, shape (rows, columns)."""
+    return reduce(np.minimum, np.moveaxis(planes, 2, 0))
 
 
 def contrasts(plane: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -253,5 +264,5 @@ def grey(view: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return of each pixel the plane that is farthest from the mean, shape (rows, columns)."""
     if view.shape[2] == 1:
         return view[..., 0]
-    highest, lowest = view.max(axis=2), view.min(axis=2)
+    highest, lowest = brightest(view), darkest(view)
     return np.asarray(np.where(highest >= 254 - lowest, highest, lowest), np.uint8)
