@@ -34,13 +34,13 @@ _QUIET: Final = 30
 _CLEAR: Final = 0.5
 _HIGH: Final = 18.0
 _INKED: Final = 0.6
-_INKED_SHARE: Final = 0.06
+_INKED_SHARE: Final = 0.15
 _KNOWN: Final = 0.5
 _LETTER: Final = 4.0
 _LARGE_LETTER: Final = 12.0
-_STRICTER: Final = 0.1
+_STRICTER: Final = 0.2
 """How much more certain a part must be at each halving of the scale: from afar, anatomy looks drawn."""
-_SMALL: Final = 18.0
+_SMALL: Final = 8.0
 _LARGE: Final = 64.0
 _LARGEST: Final = 0.35
 
@@ -54,10 +54,13 @@ class _Look(NamedTuple):
         Of what it is given, at most 1.
     turned : bool
         By a quarter turn: it knows lines from left to right best.
+    hint : float
+        Probability of ink from which on it looks at a place, unless there surely are letters; 0 for everywhere.
     """
 
     scale: float = 1.0
     turned: bool = False
+    hint: float = 0.0
 
 
 class _Preset(NamedTuple):
@@ -70,9 +73,6 @@ class _Preset(NamedTuple):
     looks : tuple of _Look
     scales : tuple of float
         At which letters are looked for.
-    hint : float
-        Probability of ink from which on the network for lines looks at a place, too, unless there surely are letters;
-        0 for everywhere.
     every : bool
         Whether every frame is looked at, and not pictures that stand for them.
     """
@@ -80,16 +80,13 @@ class _Preset(NamedTuple):
     letters: tuple[float, float]
     looks: tuple[_Look, ...]
     scales: tuple[float, ...]
-    hint: float = 0.0
     every: bool = False
 
 
 PRESETS: Final = {
-    "light": _Preset((0.4, 0.7), (), (1.0, 0.5, 0.25)),
-    "default": _Preset((0.4, 0.7), (_Look(),), (1.0, 0.5, 0.25), hint=0.25),
-    "paranoid": _Preset(
-        (0.3, 0.5), (_Look(), _Look(0.5), _Look(turned=True)), (2.0, 1.0, 0.5, 0.25, 0.125), every=True
-    ),
+    "light": _Preset((0.4, 0.5), (), (1.0, 0.5, 0.25)),
+    "default": _Preset((0.35, 0.4), (_Look(hint=0.25), _Look(0.5)), (1.0, 0.5, 0.25)),
+    "paranoid": _Preset((0.3, 0.35), (_Look(), _Look(0.5), _Look(turned=True)), (2.0, 1.0, 0.5, 0.25), every=True),
 }
 
 
@@ -171,15 +168,14 @@ class TextDetector:
         import cv2
         import numpy as np
 
-        from .boxes import canvas, grown, merged, share, undecided, written
+        from .boxes import canvas, grown, merged, share, written
         from .views import evened, grey, local, scaled
 
         even = evened(picture)
         view = cache(lambda scale: local(scaled(even, scale)))
         preset, maps = PRESETS[self.preset], self._ink(even, where)
         ink = np.maximum.reduce([cv2.resize(one, even.shape[1::-1]) for scale, one in maps if scale >= _CLEAR])
-        there = undecided(ink, preset.hint, preset.letters[1]) if preset.hint else np.ones(ink.shape, np.bool_)
-        found = [line for look in preset.looks for line in self._seen(view, look, ink, there)]
+        found = [line for look in preset.looks for line in self._seen(view, look, ink)]
         for scale, one in maps:
             low, high = (share - _STRICTER * math.log2(scale) for share in preset.letters)
             parts = [
@@ -215,22 +211,23 @@ class TextDetector:
             maps.append((min(scale, 1.0), ink if there is None else ink * there))
         return maps
 
-    def _seen(
-        self, view: Callable[[float], NDArray[np.uint8]], look: _Look, ink: NDArray[np.uint8], where: NDArray[np.bool_]
-    ) -> list[Line]:
+    def _seen(self, view: Callable[[float], NDArray[np.uint8]], look: _Look, ink: NDArray[np.uint8]) -> list[Line]:
         """Return the lines that one look finds; high ones need ink, because anatomy often looks like large letters."""
         import cv2
         import numpy as np
 
-        from .boxes import lines, share
+        from .boxes import lines, share, undecided
 
         if min(ink.shape) * look.scale < _LEAST:
             return []
         seen = view(look.scale)
         inked = np.asarray(cv2.resize(ink, seen.shape[1::-1], interpolation=cv2.INTER_LINEAR), np.uint8)
-        there, turns = _resized(where, seen.shape[:2]), int(look.turned)
-        turned = np.ascontiguousarray(np.rot90(seen, turns))
-        answer = np.ascontiguousarray(np.rot90(self._map(turned, LINES, 1.0, np.rot90(there, turns)), -turns))
+        there, turns = (
+            undecided(inked, look.hint, PRESETS[self.preset].letters[1]) if look.hint else None,
+            int(look.turned),
+        )
+        turned, where = np.ascontiguousarray(np.rot90(seen, turns)), None if there is None else np.rot90(there, turns)
+        answer = np.ascontiguousarray(np.rot90(self._map(turned, LINES, 1.0, where), -turns))
         found = [line.scaled(1 / look.scale) for line in lines(answer, inked, _heights(seen, look.scale))]
         return [line for line in found if line.height < _HIGH or share(line, ink, _INKED) >= _INKED_SHARE]
 
@@ -239,12 +236,13 @@ class TextDetector:
     ) -> NDArray[np.uint8]:
         """Return what a network says of each pixel of a view, 255 for 1, looking tile by tile.
 
-        A border is added, because text that is cut by the border is not seen as text. Far from ``where``, nothing is
-        looked for.
+        For lines a border is added, because text that is cut by the border is not seen as text; the other network was
+        taught with such text. Far from ``where``, nothing is looked for.
         """
         import numpy as np
 
-        around = (_BORDER, _BORDER), (_BORDER, _BORDER)
+        border = _BORDER if net is LINES else 0
+        around = (border, border), (border, border)
         padded = np.pad(view, (*around, (0, 0)), constant_values=127)
         answer = np.zeros(padded.shape[:2], np.uint8)
         whole = [((0, padded.shape[0]), (0, padded.shape[1]))]
@@ -254,7 +252,8 @@ class TextDetector:
                     part = _busy(padded, down, across)
                     if part is not None:
                         np.maximum(answer[part], self._tile(padded[part], net, zoom), out=answer[part])
-        return answer[_BORDER:-_BORDER, _BORDER:-_BORDER]
+        rows, columns = view.shape[:2]
+        return answer[border : border + rows, border : border + columns]
 
     def _tile(self, tile: NDArray[np.uint8], net: Net, zoom: float) -> NDArray[np.uint8]:
         import cv2

@@ -80,8 +80,7 @@ def probability(net: Net, view: NDArray[np.uint8], threads: int) -> NDArray[np.f
 
     rows, columns = view.shape[:2]
     below, right = -rows % net.stride, -columns % net.stride
-    middle = [127] * net.channels
-    whole = cv2.copyMakeBorder(view, 0, below, 0, right, cv2.BORDER_CONSTANT, value=middle)
+    whole = cv2.copyMakeBorder(view, 0, below, 0, right, cv2.BORDER_REFLECT_101)
     whole = whole.reshape(rows + below, columns + right, net.channels)
     values = np.ascontiguousarray(whole.transpose(2, 0, 1)[None], np.float32)
     values *= np.float32(2 / 255)
