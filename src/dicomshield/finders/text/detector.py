@@ -38,8 +38,9 @@ _INKED_SHARE: Final = 0.15
 _KNOWN: Final = 0.5
 _LETTER: Final = 4.0
 _LARGE_LETTER: Final = 12.0
+_SMALL_IMAGE: Final = 256
 _STRICTER: Final = 0.2
-"""How much more certain a part must be at each halving of the scale: from afar, anatomy looks drawn."""
+"""How much more certain a part must be at each halving of the scale, or of a small image: there, all looks drawn."""
 _SMALL: Final = 8.0
 _LARGE: Final = 64.0
 _LARGEST: Final = 0.35
@@ -84,9 +85,9 @@ class _Preset(NamedTuple):
 
 
 PRESETS: Final = {
-    "light": _Preset((0.4, 0.5), (), (1.0, 0.5, 0.25)),
-    "default": _Preset((0.35, 0.4), (_Look(hint=0.25), _Look(0.5)), (1.0, 0.5, 0.25)),
-    "paranoid": _Preset((0.3, 0.35), (_Look(), _Look(0.5), _Look(turned=True)), (2.0, 1.0, 0.5, 0.25), every=True),
+    "light": _Preset((0.4, 0.6), (), (1.0, 0.5, 0.25)),
+    "default": _Preset((0.4, 0.6), (_Look(hint=0.25),), (1.0, 0.5, 0.25)),
+    "paranoid": _Preset((0.3, 0.4), (_Look(), _Look(0.5), _Look(turned=True)), (2.0, 1.0, 0.5, 0.25), every=True),
 }
 
 
@@ -177,10 +178,10 @@ class TextDetector:
         ink = np.maximum.reduce([cv2.resize(one, even.shape[1::-1]) for scale, one in maps if scale >= _CLEAR])
         found = [line for look in preset.looks for line in self._seen(view, look, ink)]
         for scale, one in maps:
-            low, high = (share - _STRICTER * math.log2(scale) for share in preset.letters)
-            parts = [
-                line.scaled(1 / scale) for line in written(one, low, high, _LETTER if scale == 1 else _LARGE_LETTER)
-            ]
+            afar = min(0.0, math.log2(min(ink.shape) / _SMALL_IMAGE)) + math.log2(scale)
+            low, high = (share - _STRICTER * afar for share in preset.letters)
+            letters = written(one, low, high, _LETTER if scale == 1 else _LARGE_LETTER)
+            parts = [line.scaled(1 / scale) for line in letters]
             # what small letters look like from afar is a block
             known = canvas(found, *even.shape[:2]) if scale < 1 and parts else ink
             found += [line for line in parts if scale == 1 or share(line, known) < _KNOWN]
