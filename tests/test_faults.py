@@ -168,7 +168,7 @@ def test_killed_at_any_moment(tmp_path: Path, mask: tuple[str, ...]) -> None:
 
 def test_interrupted(tmp_path: Path) -> None:
     """Ctrl-C ends a run with exit status 130 and a word on how to go on; what is there is whole."""
-    written(tmp_path / "in", *(ct(number, rows=128, columns=128) for number in range(1, 151)))
+    written(tmp_path / "in", *(ct(number, rows=128, columns=128) for number in range(1, 601)))
     out = tmp_path / "out"
     command = [*CLI, "deidentify", str(tmp_path / "in"), str(out), "--project", str(tmp_path / "p"), "--workers", "2"]
     with subprocess.Popen(
