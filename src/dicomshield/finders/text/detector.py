@@ -223,11 +223,9 @@ class TextDetector:
             return []
         seen = view(look.scale)
         inked = np.asarray(cv2.resize(ink, seen.shape[1::-1], interpolation=cv2.INTER_LINEAR), np.uint8)
-        there, turns = (
-            undecided(inked, look.hint, PRESETS[self.preset].letters[1]) if look.hint else None,
-            int(look.turned),
-        )
-        turned, where = np.ascontiguousarray(np.rot90(seen, turns)), None if there is None else np.rot90(there, turns)
+        sure, turns = PRESETS[self.preset].letters[1], int(look.turned)
+        turned = np.ascontiguousarray(np.rot90(seen, turns))
+        where = np.rot90(undecided(inked, look.hint, sure), turns) if look.hint else None
         answer = np.ascontiguousarray(np.rot90(self._map(turned, LINES, 1.0, where), -turns))
         found = [line.scaled(1 / look.scale) for line in lines(answer, inked, _heights(seen, look.scale))]
         return [line for line in found if line.height < _HIGH or share(line, ink, _INKED) >= _INKED_SHARE]
