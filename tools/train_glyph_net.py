@@ -13,9 +13,10 @@ Data and licences
   part of ``benchmarks/text_images.py``. Those come from Debian packages under the SIL Open Font Licence, Apache-2.0,
   MIT, BSD, Bitstream Vera, the IPA and Arphic licences, CC BY-SA, and the GPL with or without font exception. What is
   drawn with them is thrown away after one step; no outline is kept. An empty ``Sources.families`` does without them.
-- Backgrounds: noise, gradients, discs, speckle, vessels and bones drawn here, and the text-free *development*
-  backgrounds of the same generator: files that libraries hand out as test data (MIT, BSD and Apache-2.0, some of it
-  from The Cancer Imaging Archive's Pseudo-PHI-DICOM-Data, CC BY 4.0).
+- Backgrounds: those that ``glyph_grounds.py`` makes up; the text-free *development* backgrounds of the same generator,
+  files that libraries hand out as test data (MIT, BSD and Apache-2.0, some of it from The Cancer Imaging Archive's
+  Pseudo-PHI-DICOM-Data, CC BY 4.0); and what ``--more`` names. ``docs/glyph-net.md`` lists the packages that the
+  weights of this repository saw, under permissive licences, CC BY-SA and the GPL. No crop is kept.
 - Nothing of the generator's held-out part is read here.
 """
 
@@ -334,7 +335,7 @@ def ruler(rng: Rng, out: Array) -> None:
         view[start:stop, at : at + thick] = value
 
 
-def grid(rng: Rng, out: Array) -> None:
+def lattice(rng: Rng, out: Array) -> None:
     """Draw lines at even distances, one way or both."""
     value, thick, step = shade(rng, out), int(rng.integers(1, 3)), int(np.exp(rng.uniform(2, 4.5)))
     for view in (out, out.T) if chance(rng, 0.7) else (out,):
@@ -476,7 +477,7 @@ def furnished(rng: Rng, out: Array) -> Array:
 
 FURNITURE: Final[tuple[Callable[[Rng, Array], None], ...]] = (
     ruler,
-    grid,
+    lattice,
     table,
     trace,
     cross,
@@ -547,7 +548,7 @@ def inked(rng: Rng, values: Array, alpha: Array, noise: float, span: float) -> t
 
 
 def line_beside(rng: Rng, values: Array, box: tuple[int, int, int, int]) -> None:
-    """Draw a line near the top, left, bottom and right of a text, as frames, rulers, ticks and grids have them."""
+    """Draw a line beside a text, as of a frame, ruler or grid; its box is top, left, bottom and right."""
     value, thick, gap = shade(rng, values), int(rng.integers(1, 3)), int(rng.integers(1, 7))
     values, (top, left, bottom, right) = pick(rng, [(values, box), (values.T, (box[1], box[0], box[3], box[2]))])
     at = max(0, pick(rng, [top - gap - thick, bottom + gap]))

@@ -179,11 +179,11 @@ class TextDetector:
         found = [line for look in preset.looks for line in self._seen(view, look, ink)]
         for scale, one in maps:
             afar = min(0.0, math.log2(min(ink.shape) / _SMALL_IMAGE)) + math.log2(scale)
-            low, high = (share - _STRICTER * afar for share in preset.letters)
+            low, high = (needed - _STRICTER * afar for needed in preset.letters)
             letters = written(one, low, high, _LETTER if scale == 1 else _LARGE_LETTER)
             parts = [line.scaled(1 / scale) for line in letters]
             # what small letters look like from afar is a block
-            known = canvas(found, *even.shape[:2]) if scale < 1 and parts else ink
+            known = canvas(found, *ink.shape) if scale < 1 and parts else ink
             found += [line for line in parts if scale == 1 or share(line, known) < _KNOWN]
         if not found:
             return []
