@@ -43,13 +43,15 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 
-from dicomshield.finders.text.views import contrasts
+from dicomshield.finders.text.views import contrasts, levels
 
 LARGEST: Final = 90
 """Letters higher than this are left to the passes at half and quarter scale: neither right nor wrong here."""
 VISIBLE: Final = 1.4
 """Text fainter than this many standard deviations of its surroundings is neither right nor wrong."""
-WIDTHS: Final = (24, 64, 128, 208)
+LEAST_SEEN: Final = 0.01
+"""And so is the part of it that differs less than this share of the span from what lies below."""
+WIDTHS: Final = (32, 80, 160, 256)
 BLOCKS: Final = ((1, 1), (1, 1, 1), (1, 2, 4, 1), (1, 2, 1, 4))
 """Dilations of the blocks at 1/2, 1/4, 1/8 and 1/16 of the resolution."""
 SCRIPTS: Final = {
@@ -83,7 +85,7 @@ class Crop(NamedTuple):
 
     Attributes
     ----------
-    channels : array of shape (4, CROP, CROP)
+    channels : array of shape (6, CROP, CROP)
     target, weight : array of shape (1, CROP / 2, CROP / 2)
         1 where text is, and how much a pixel counts.
     text_free : bool
@@ -120,8 +122,8 @@ class Sources(NamedTuple):
 
 
 def channels(plane: Array) -> Array:
-    """Return what the net sees of a plane, as the detector makes it: shape (4, height, width), -4 to 4."""
-    return floats(contrasts(plane).transpose(2, 0, 1)) * np.float32(8 / 255) - 4
+    """Return what the net sees of a plane, as the detector makes it: shape (6, height, width), -4 to 4."""
+    return floats(contrasts(plane, *levels(plane)).transpose(2, 0, 1)) * np.float32(8 / 255) - 4
 
 
 # ---------------------------------------------------------------- letters
@@ -523,18 +525,34 @@ def visibility(rng: Rng) -> float:
     return float(np.exp(rng.uniform(np.log(0.015), np.log(1.2))))
 
 
-def inked(rng: Rng, values: Array, alpha: Array, noise: float, span: float) -> tuple[Array, float]:
-    """Values with a text drawn over them, and the contrast to the noise around it."""
+def under_plate(rng: Rng, values: Array, alpha: Array, value: float) -> None:
+    """Draw a plate for a text, which half of the time it leaves on one side."""
+    plate = cv2.dilate(alpha, np.ones((1, 1 + 2 * int(rng.integers(2, 9))), np.uint8))
+    left, top, wide, high = cv2.boundingRect((plate > 0.1).astype(np.uint8))
+    ends = [left, left + wide]
+    if chance(rng, 0.5):
+        ends[int(rng.integers(2))] = left + int(wide * rng.uniform(0.2, 0.9))
+    values[top : top + high, ends[0] : ends[1]] = value
+
+
+class Inked(NamedTuple):
+    """Values with a text drawn over them, the contrast to the noise around it, and where any of it can be seen."""
+
+    values: Array
+    contrast: float
+    seen: NDArray[np.bool_]
+
+
+def inked(rng: Rng, values: Array, alpha: Array, noise: float, span: float) -> Inked:
+    """Draw a text in one of several styles."""
     inside = alpha > 0.35
     ground = float(np.median(values[inside]))
     sign = 1 if ground < values.mean() + rng.normal(0, 0.25) else -1
     strength = max(visibility(rng) * span, noise * rng.uniform(0.8, 4))
     style = rng.random()
-    if style < 0.1:  # on a plate of its own
-        plate = cv2.dilate(alpha, np.ones((1, 1 + 2 * int(rng.integers(2, 9))), np.uint8))
-        box = cv2.boundingRect((plate > 0.1).astype(np.uint8))
-        values[box[1] : box[1] + box[3], box[0] : box[0] + box[2]] = ground - sign * rng.uniform(0, 0.6) * span
-    elif style < 0.25:  # with a rim or a shadow
+    if style < 0.15:
+        under_plate(rng, values, alpha, ground - sign * rng.uniform(0, 0.6) * span)
+    elif style < 0.3:  # with a rim or a shadow
         dark = np.roll(alpha, (1, 1), (0, 1)) if chance(rng, 0.5) else cv2.dilate(alpha, np.ones((3, 3), np.uint8))
         values = values + (ground - sign * rng.uniform(0.1, 0.6) * span - values) * dark
     if chance(rng, 0.15):  # added on top, as overlays are blended
@@ -544,7 +562,8 @@ def inked(rng: Rng, values: Array, alpha: Array, noise: float, span: float) -> t
     if style > 0.93:  # hollow letters
         core = cv2.erode(alpha, np.ones((3, 3), np.uint8))
         drawn = drawn + (values - drawn) * core
-    return drawn, strength / max(noise, 1e-6)
+    differs = (np.abs(drawn - values) > LEAST_SEEN * span).astype(np.uint8)
+    return Inked(drawn, strength / max(noise, 1e-6), cv2.dilate(differs, np.ones((5, 5), np.uint8)).astype(bool))
 
 
 def line_beside(rng: Rng, values: Array, box: tuple[int, int, int, int]) -> None:
@@ -576,15 +595,15 @@ def write_text(rng: Rng, canvas: Canvas, sources: Sources, height: float) -> Can
         return canvas
     ring = canvas.values[around & ~inside]
     noise, span = float(ring.std()) if ring.size else 0.0, float(np.ptp(canvas.values)) or 1.0
-    values, ratio = inked(rng, canvas.values, placed, noise, span)
+    values, contrast, seen = inked(rng, canvas.values, placed, noise, span)
     if chance(rng, 0.2):
         line_beside(rng, values, (top, left, bottom, right))
-    if ratio < VISIBLE or height > LARGEST:
+    if contrast < VISIBLE or height > LARGEST:
         return Canvas(values, canvas.text, canvas.unsure | around, canvas.weight)
     weight = np.where(
         around, np.clip((1500 / inside.sum()) ** 0.5, 1, 6), canvas.weight
     )  # a single letter has few pixels
-    return Canvas(values, canvas.text | inside, canvas.unsure, floats(weight))
+    return Canvas(values, canvas.text | (inside & seen), canvas.unsure | (inside & ~seen), floats(weight))
 
 
 def worn(rng: Rng, values: Array) -> Array:
@@ -652,11 +671,11 @@ class Block(nn.Module):  # type: ignore[misc]
 
 
 class GlyphNet(nn.Module):  # type: ignore[misc]
-    """Four levels from 1/2 to 1/16 of the resolution and back: (n, 4, h, w) to logits (n, 1, h / 2, w / 2)."""
+    """Four levels from 1/2 to 1/16 of the resolution and back: (n, 6, h, w) to logits (n, 1, h / 2, w / 2)."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem = conv(4, WIDTHS[0], 5, 2)
+        self.stem = conv(6, WIDTHS[0], 5, 2)
         before = (WIDTHS[0], *WIDTHS)
         self.down = nn.ModuleList(
             nn.Sequential(*([Block(before[i], w, 1, 2)] if i else []), *(Block(w, w, d) for d in BLOCKS[i]))
@@ -803,7 +822,7 @@ def export(net: GlyphNet, path: Path) -> None:
     axes = {"contrast": {0: "n", 2: "h", 3: "w"}, "text": {0: "n", 2: "h", 3: "w"}}
     part = path.with_name(path.name + ".part")
     torch.onnx.export(
-        whole, (torch.zeros(1, 4, CROP, CROP),), str(part), input_names=["contrast"], output_names=["text"],
+        whole, (torch.zeros(1, 6, CROP, CROP),), str(part), input_names=["contrast"], output_names=["text"],
         dynamic_axes=axes, opset_version=17, dynamo=False,
     )  # fmt: skip
     part.replace(path)

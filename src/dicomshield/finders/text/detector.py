@@ -23,11 +23,13 @@ __all__ = ["PRESETS", "TextDetector"]
 
 Span = tuple[int, int]
 """The first row or column, and the one after the last."""
+Part = tuple[slice, slice]
+"""Rows and columns."""
 _BORDER: Final = 24
 _BLOCK: Final = 16
-_NEAR: Final = 2
-_TILE: Final = 768
-_OVERLAP: Final = 96
+_NEAR: Final = 1
+_TILE: Final = 640
+_OVERLAP: Final = 80
 _LEAST: Final = 48
 _ENOUGH: Final = 96
 _QUIET: Final = 30
@@ -40,7 +42,9 @@ _LETTER: Final = 4.0
 _LARGE_LETTER: Final = 12.0
 _SMALL_IMAGE: Final = 256
 _STRICTER: Final = 0.2
-"""How much more certain a part must be at each halving of the scale, or of a small image: there, all looks drawn."""
+_STRICTEST: Final = 0.4
+"""How much more certain a part must be at each halving of the scale, or of a small image, where all looks drawn; and at
+most."""
 _SMALL: Final = 8.0
 _LARGE: Final = 64.0
 _LARGEST: Final = 0.35
@@ -55,13 +59,10 @@ class _Look(NamedTuple):
         Of what it is given, at most 1.
     turned : bool
         By a quarter turn: it knows lines from left to right best.
-    hint : float
-        Probability of ink from which on it looks at a place, unless there surely are letters; 0 for everywhere.
     """
 
     scale: float = 1.0
     turned: bool = False
-    hint: float = 0.0
 
 
 class _Preset(NamedTuple):
@@ -71,23 +72,26 @@ class _Preset(NamedTuple):
     ----------
     letters : (float, float)
         Probability of ink that each pixel of a letter needs, and that one of them needs.
+    octaves : tuple of tuple of float
+        Scales at which letters are looked for, the largest letters last; what is seen at the first scale of an octave
+        is averaged with what is seen at the others, because what is no letter seldom looks like one at all of them. One
+        above 1 comes last.
     looks : tuple of _Look
-    scales : tuple of float
-        At which letters are looked for.
     every : bool
         Whether every frame is looked at, and not pictures that stand for them.
     """
 
     letters: tuple[float, float]
-    looks: tuple[_Look, ...]
-    scales: tuple[float, ...]
+    octaves: tuple[tuple[float, ...], ...]
+    looks: tuple[_Look, ...] = ()
     every: bool = False
 
 
+_OCTAVES: Final = ((1.0, 0.71, 1.41), (0.5, 0.71), (0.25,), (0.125,))
 PRESETS: Final = {
-    "light": _Preset((0.4, 0.6), (), (1.0, 0.5, 0.25)),
-    "default": _Preset((0.4, 0.6), (_Look(hint=0.25),), (1.0, 0.5, 0.25)),
-    "paranoid": _Preset((0.3, 0.4), (_Look(), _Look(0.5), _Look(turned=True)), (2.0, 1.0, 0.5, 0.25), every=True),
+    "light": _Preset((0.35, 0.45), ((1.0, 0.71), (0.5, 0.35), (0.25,), (0.125,))),
+    "default": _Preset((0.35, 0.45), _OCTAVES),
+    "paranoid": _Preset((0.25, 0.3), _OCTAVES, (_Look(), _Look(0.5), _Look(turned=True)), every=True),
 }
 
 
@@ -174,12 +178,12 @@ class TextDetector:
 
         even = evened(picture)
         view = cache(lambda scale: local(scaled(even, scale)))
-        preset, maps = PRESETS[self.preset], self._ink(even, where)
-        ink = np.maximum.reduce([cv2.resize(one, even.shape[1::-1]) for scale, one in maps if scale >= _CLEAR])
+        preset, octaves = PRESETS[self.preset], self._ink(even, where)
+        ink = np.maximum.reduce([cv2.resize(one, even.shape[1::-1]) for scale, one in octaves if scale >= _CLEAR])
         found = [line for look in preset.looks for line in self._seen(view, look, ink)]
-        for scale, one in maps:
-            afar = min(0.0, math.log2(min(ink.shape) / _SMALL_IMAGE)) + math.log2(scale)
-            low, high = (needed - _STRICTER * afar for needed in preset.letters)
+        for scale, one in octaves:
+            afar = max(0.0, math.log2(_SMALL_IMAGE / min(ink.shape))) - math.log2(scale)
+            low, high = (needed + min(_STRICTER * afar, _STRICTEST) for needed in preset.letters)
             letters = written(one, low, high, _LETTER if scale == 1 else _LARGE_LETTER)
             parts = [line.scaled(1 / scale) for line in letters]
             # what small letters look like from afar is a block
@@ -191,83 +195,142 @@ class TextDetector:
         return merged([grown(line, strokes) if line.height < _HIGH else line for line in merged(found)])
 
     def _ink(self, even: NDArray[np.float32], where: NDArray[np.bool_] | None) -> list[tuple[float, NDArray[np.uint8]]]:
-        """Return scales, and for each the probability of ink, 255 for 1, of every pixel of the image at that scale.
+        """Return the scale of each octave, and the probability of ink, 255 for 1, of every pixel at that scale.
 
-        Outside of ``where`` there is none.
+        Outside of ``where`` there is none. An octave is left out if the image is too small for it.
+        """
+        import cv2
+        import numpy as np
+
+        seen = cache(lambda scale: self._letters(even, scale, where))
+        octaves = []
+        for first, *others in PRESETS[self.preset].octaves:
+            if first < 1 and min(even.shape[:2]) * first < _ENOUGH:
+                continue
+            total, number = seen(first).astype(np.uint16), 1 + len(others)
+            for scale in others:
+                known = (total // len(others)).astype(np.uint8)
+                one = seen(scale) if scale <= 1 else self._larger(even, scale, where, known, number)
+                total += np.asarray(cv2.resize(one, total.shape[::-1]), np.uint8)
+            ink = (total // number).astype(np.uint8)
+            octaves.append((first, ink if where is None else ink * _resized(where, ink.shape)))
+        return octaves
+
+    def _larger(
+        self,
+        even: NDArray[np.float32],
+        scale: float,
+        where: NDArray[np.bool_] | None,
+        known: NDArray[np.uint8],
+        number: int,
+    ) -> NDArray[np.uint8]:
+        """Return what `_letters` does for the dearest of so many looks, or what the others say where they decide.
+
+        ``known`` is their mean.
+        """
+        from .boxes import undecided
+
+        needed, near = PRESETS[self.preset].letters[1] * number, where
+        if needed > 1:
+            near = undecided(known, (needed - 1) / (number - 1), needed / (number - 1))
+            near = near if where is None else near & where
+        return self._letters(even, scale, near, known)
+
+    def _letters(
+        self,
+        even: NDArray[np.float32],
+        scale: float,
+        where: NDArray[np.bool_] | None,
+        known: NDArray[np.uint8] | None = None,
+    ) -> NDArray[np.uint8]:
+        """Return the probability of ink, 255 for 1, of every pixel at a scale, or at 1 if it is larger.
+
+        Far from ``where`` it is ``known``, or 0.
         """
         import numpy as np
 
-        from .views import brightest, contrasts, darkest, scaled
+        from .views import brightest, darkest, scaled
 
-        maps = []
-        for scale in PRESETS[self.preset].scales:
-            small = scaled(even, min(scale, 1.0))
-            if scale < 1 and min(small.shape[:2]) < _ENOUGH:
-                continue
-            # coloured ink is brighter or darker than its surroundings in the brightest or the darkest plane
-            planes = [small[..., 0]] if small.shape[2] == 1 else [brightest(small), darkest(small)]
-            there = None if where is None else _resized(where, planes[0].shape)
-            answers = [self._map(contrasts(plane), GLYPHS, max(scale, 1.0), there) for plane in planes]
-            ink = np.maximum.reduce(answers)
-            maps.append((min(scale, 1.0), ink if there is None else ink * there))
-        return maps
+        small, zoom = scaled(even, min(scale, 1.0)), max(scale, 1.0)
+        # coloured ink is brighter or darker than its surroundings in the brightest or the darkest plane
+        planes = [small[..., 0]] if small.shape[2] == 1 else [brightest(small), darkest(small)]
+        near = None if where is None else _resized(where, planes[0].shape)
+        ink = np.zeros(small.shape[:2], np.uint8)
+        for plane in planes:
+            found = np.zeros(ink.shape, np.uint8) if known is None else known.copy()
+            self._fill(found, _contrasts(plane, zoom), GLYPHS, round(_TILE / zoom), near)
+            np.maximum(ink, found, out=ink)
+        return ink
 
     def _seen(self, view: Callable[[float], NDArray[np.uint8]], look: _Look, ink: NDArray[np.uint8]) -> list[Line]:
         """Return the lines that one look finds; high ones need ink, because anatomy often looks like large letters."""
         import cv2
         import numpy as np
 
-        from .boxes import lines, share, undecided
+        from .boxes import lines, share
 
         if min(ink.shape) * look.scale < _LEAST:
             return []
-        seen = view(look.scale)
+        seen, turns = view(look.scale), int(look.turned)
         inked = np.asarray(cv2.resize(ink, seen.shape[1::-1], interpolation=cv2.INTER_LINEAR), np.uint8)
-        sure, turns = PRESETS[self.preset].letters[1], int(look.turned)
-        turned = np.ascontiguousarray(np.rot90(seen, turns))
-        where = np.rot90(undecided(inked, look.hint, sure), turns) if look.hint else None
-        answer = np.ascontiguousarray(np.rot90(self._map(turned, LINES, 1.0, where), -turns))
+        # text that is cut by the border is not seen as text
+        padded = np.pad(np.rot90(seen, turns), ((_BORDER, _BORDER), (_BORDER, _BORDER), (0, 0)), constant_values=127)
+        whole = padded.repeat(LINES.channels, axis=2) if padded.shape[2] == 1 else padded
+        answer = np.zeros(whole.shape[:2], np.uint8)
+        self._fill(answer, lambda part: whole[part], LINES, _TILE)
+        answer = np.ascontiguousarray(np.rot90(answer[_BORDER:-_BORDER, _BORDER:-_BORDER], -turns))
         found = [line.scaled(1 / look.scale) for line in lines(answer, inked, _heights(seen, look.scale))]
         return [line for line in found if line.height < _HIGH or share(line, ink, _INKED) >= _INKED_SHARE]
 
-    def _map(
-        self, view: NDArray[np.uint8], net: Net, zoom: float, where: NDArray[np.bool_] | None = None
-    ) -> NDArray[np.uint8]:
-        """Return what a network says of each pixel of a view, 255 for 1, looking tile by tile.
+    def _fill(
+        self,
+        answer: NDArray[np.uint8],
+        view: Callable[[Part], NDArray[np.uint8]],
+        net: Net,
+        tile: int,
+        where: NDArray[np.bool_] | None = None,
+    ) -> None:
+        """Write what a network says of each pixel of an image, 255 for 1, looking tile by tile.
 
-        For lines a border is added, because text that is cut by the border is not seen as text; the other network was
-        taught with such text. Far from ``where``, nothing is looked for.
+        ``view`` returns what is shown of a tile, maybe enlarged. Far from ``where``, ``answer`` stays as it is.
         """
-        import numpy as np
+        whole = [((0, answer.shape[0]), (0, answer.shape[1]))]
+        for rows, columns in whole if where is None else _areas(where):
+            for down, (top, bottom) in _spans(rows, tile):
+                for across, (left, right) in _spans(columns, tile):
+                    shown, size = view((slice(*down), slice(*across))), (down[1] - down[0], across[1] - across[0])
+                    found = self._tile(shown, net, *size)
+                    inner = slice(top - down[0], bottom - down[0]), slice(left - across[0], right - across[0])
+                    answer[top:bottom, left:right] = found[inner]
 
-        border = _BORDER if net is LINES else 0
-        around = (border, border), (border, border)
-        padded = np.pad(view, (*around, (0, 0)), constant_values=127)
-        answer = np.zeros(padded.shape[:2], np.uint8)
-        whole = [((0, padded.shape[0]), (0, padded.shape[1]))]
-        for rows, columns in whole if where is None else _areas(np.pad(where, around)):
-            for down in _spans(rows, round(_TILE / zoom)):
-                for across in _spans(columns, round(_TILE / zoom)):
-                    part = _busy(padded, down, across)
-                    if part is not None:
-                        np.maximum(answer[part], self._tile(padded[part], net, zoom), out=answer[part])
-        rows, columns = view.shape[:2]
-        return answer[border : border + rows, border : border + columns]
-
-    def _tile(self, tile: NDArray[np.uint8], net: Net, zoom: float) -> NDArray[np.uint8]:
+    def _tile(self, shown: NDArray[np.uint8], net: Net, rows: int, columns: int) -> NDArray[np.uint8]:
+        """Return what a network says of a tile of so many pixels, of which it is shown as many or more."""
         import cv2
         import numpy as np
 
-        rows, columns, channels = tile.shape
-        if zoom > 1:
-            larger = cv2.resize(tile, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC)
-            tile = np.asarray(larger, np.uint8).reshape(*larger.shape[:2], channels)
-        if channels < net.channels:
-            tile = np.repeat(tile, net.channels, axis=2)
-        answer = probability(net, tile, self.threads)
-        if zoom > 1:
-            answer = np.asarray(cv2.resize(answer, (columns, rows), interpolation=cv2.INTER_AREA), np.float32)
-        return (answer * 255).astype(np.uint8)
+        found, busy = np.zeros(shown.shape[:2], np.float32), _busy(shown)
+        if busy is not None:
+            found[busy] = probability(net, shown[busy], self.threads)
+        if shown.shape[:2] != (rows, columns):
+            found = np.asarray(cv2.resize(found, (columns, rows), interpolation=cv2.INTER_AREA), np.float32)
+        return (found * 255).astype(np.uint8)
+
+
+def _contrasts(plane: NDArray[np.float32], zoom: float) -> Callable[[Part], NDArray[np.uint8]]:
+    """Return what shows the network for letters a part of a plane, so many times as large."""
+    import cv2
+    import numpy as np
+
+    from .views import contrasts, levels
+
+    middle, span = levels(plane)
+
+    def view(part: Part) -> NDArray[np.uint8]:
+        tile = plane[part]
+        larger = tile if zoom == 1 else cv2.resize(tile, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC)
+        return contrasts(np.asarray(larger, np.float32), middle, span)
+
+    return view
 
 
 def _resized(where: NDArray[np.bool_], shape: tuple[int, ...]) -> NDArray[np.bool_]:
@@ -311,28 +374,31 @@ def _areas(where: NDArray[np.bool_]) -> list[tuple[Span, Span]]:
     ]
 
 
-def _spans(whole: Span, tile: int) -> Iterator[Span]:
-    """Divide a side into tiles of about one size that overlap."""
+def _spans(whole: Span, tile: int) -> Iterator[tuple[Span, Span]]:
+    """Divide a side into tiles of about one size that overlap, each with the part of it that is no other's."""
     length, overlap = whole[1] - whole[0], min(_OVERLAP, tile // 2)
     number = max(1, -(-(length - overlap) // (tile - overlap)))
     size = -(-(length + (number - 1) * overlap) // number)
-    for at in range(number):
-        start = min(at * (size - overlap), max(0, length - size))
-        yield whole[0] + start, whole[0] + min(length, start + size)
+    starts = [whole[0] + min(at * (size - overlap), max(0, length - size)) for at in range(number)]
+    for at, start in enumerate(starts):
+        stop = min(start + size, whole[1])
+        first = start if at == 0 else (starts[at - 1] + size + start) // 2
+        last = stop if at == number - 1 else (stop + starts[at + 1]) // 2
+        yield (start, stop), (first, last)
 
 
-def _busy(view: NDArray[np.uint8], down: Span, across: Span) -> tuple[slice, slice] | None:
-    """Return the part of a tile in which anything is drawn, with a margin, ``None`` if nothing is."""
+def _busy(view: NDArray[np.uint8]) -> Part | None:
+    """Return the part of a view in which anything is drawn, with a margin, ``None`` if nothing is."""
     import numpy as np
 
     from .views import brightest, darkest
 
-    tile = view[slice(*down), slice(*across), :3]
-    drawn = (brightest(tile) > 127 + _QUIET) | (darkest(tile) < 127 - _QUIET)
+    contrast = view[..., :3]
+    drawn = (brightest(contrast) > 127 + _QUIET) | (darkest(contrast) < 127 - _QUIET)
     ends = []
-    for start, length, along in ((down[0], len(drawn), 1), (across[0], drawn.shape[1], 0)):
+    for length, along in ((len(drawn), 1), (drawn.shape[1], 0)):
         at = np.flatnonzero(drawn.any(axis=along))
         if not len(at):
             return None
-        ends.append(slice(start + max(0, int(at[0]) - 32), start + min(length, int(at[-1]) + 33)))
+        ends.append(slice(max(0, int(at[0]) - 32), min(length, int(at[-1]) + 33)))
     return ends[0], ends[1]

@@ -44,7 +44,7 @@ class Net(NamedTuple):
 
 LINES: Final = Net("rapidocr", "models/PP-OCRv6_det_small.onnx", channels=3, stride=32)
 """PP-OCRv6 text detection, small (PaddleOCR, Apache-2.0): the middle of each line, narrower than its letters."""
-GLYPHS: Final = Net("dicomshield.finders.text", "glyphs.onnx", channels=4, stride=16)
+GLYPHS: Final = Net("dicomshield.finders.text", "glyphs.onnx", channels=6, stride=16)
 """A small network of our own (tools/train_glyph_net.py): the ink of letters, single ones and faint ones too."""
 
 

@@ -14,7 +14,19 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Palette", "brightest", "contrasts", "darkest", "evened", "grey", "local", "scaled", "values", "windowed"]
+__all__ = [
+    "Palette",
+    "brightest",
+    "contrasts",
+    "darkest",
+    "evened",
+    "grey",
+    "levels",
+    "local",
+    "scaled",
+    "values",
+    "windowed",
+]
 
 Palette = tuple[int, "NDArray[Any]"]
 """Stored value of the first colour, and red, green and blue of all colours, shape (entries, 3)."""
@@ -213,44 +225,55 @@ def darkest(planes: NDArray[Any]) -> NDArray[Any]:
     return reduce(np.minimum, np.moveaxis(planes, 2, 0))
 
 
-def contrasts(plane: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Return local contrast against three neighbourhoods, and how much there is of it at all.
+def levels(plane: NDArray[np.float32]) -> tuple[float, float]:
+    """Return the middle of the values of an image, and their span, for `contrasts`."""
+    step = max(1, round((plane.size / _SAMPLE) ** 0.5))
+    low, high = (float(at) for at in np.percentile(plane[::step, ::step], [0.5, 99.5]))
+    return (low + high) / 2, max(high - low, 0.1 * float(plane.max() - plane.min()), 1e-6)
+
+
+def contrasts(tile: NDArray[np.float32], middle: float, span: float) -> NDArray[np.uint8]:
+    """Return what tells ink from what it was drawn on, in six ways.
+
+    Contrast to three neighbourhoods; how much of it there is at all; the value itself, because a line of text has one
+    throughout, whatever it crosses; and contrast to the quietest neighbourhood, which the edge of a plate is not in.
 
     Parameters
     ----------
-    plane : ndarray of float32, shape (rows, columns)
-        One of those that `evened` returns.
+    tile : ndarray of float32, shape (rows, columns)
+        Of one of the planes that `evened` returns.
+    middle, span : float
+        What `levels` returns for the plane.
 
     Returns
     -------
-    ndarray of uint8, shape (rows, columns, 4)
+    ndarray of uint8, shape (rows, columns, 6)
     """
     import cv2
 
-    step = max(1, round((plane.size / _SAMPLE) ** 0.5))
-    low, high = (float(at) for at in np.percentile(plane[::step, ::step], [0.5, 99.5]))
-    span = max(high - low, 0.1 * float(plane.max() - plane.min()), 1e-6)
-    rows, columns = plane.shape
-    seen = np.empty((rows, columns, 4), np.uint8)
-    high_strip = max(_WINDOWS[-1], _STRIP // columns)
-    for top in range(0, rows, high_strip):
-        first = max(0, top - _WINDOWS[-1])
-        strip = (plane[first : top + high_strip + _WINDOWS[-1]] - np.float32((low + high) / 2)) / np.float32(span)
-        inside = slice(top - first, top - first + high_strip)
-        for at, window in enumerate(_WINDOWS):
-            mean = cv2.blur(strip, (window, window))
-            square = cv2.blur(strip * strip, (window, window))
-            deviation = np.sqrt(np.maximum(square - mean * mean, 0))[inside]
-            away = (strip[inside] - mean[inside]) / (deviation + np.float32(0.004))
-            seen[top : top + high_strip, :, at] = _byte(np.clip(away, -4, 4) / 4)
-            if at == 1:
-                seen[top : top + high_strip, :, 3] = _byte((np.log2(deviation + np.float32(0.001)) / 4 + 1) / 4)
+    level = (tile - np.float32(middle)) / np.float32(span)
+    seen = np.empty((*tile.shape, 6), np.uint8)
+    square = level * level
+    for at, window in enumerate(_WINDOWS):
+        mean = cv2.blur(level, (window, window))
+        deviation = np.sqrt(np.maximum(cv2.blur(square, (window, window)) - mean * mean, 0))
+        seen[..., at] = _byte((level - mean) / (deviation + np.float32(0.004)) / np.float32(4))
+        if at == 1:
+            seen[..., 3] = _byte(
+                (np.log2(deviation + np.float32(0.001)) / np.float32(4) + np.float32(1)) / np.float32(4)
+            )
+    seen[..., 4] = _byte(level)
+    mean, deviation = (values[..., 0] for values in _quietest(level[..., None]))
+    seen[..., 5] = _byte((level - mean) / (deviation + np.float32(_EPSILON)) / np.float32(4))
     return seen
 
 
-def _byte(share: NDArray[Any]) -> NDArray[np.uint8]:
+def _byte(share: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
     """Return -1 to 1 as 0 to 255."""
-    return np.asarray(np.clip(np.rint((share + np.float32(1)) * np.float32(127.5)), 0, 255), np.uint8)
+    level = share * np.float32(127.5)
+    level += np.float32(128)
+    np.clip(level, 0, 255, out=level)
+    return level.astype(np.uint8)
 
 
 def windowed(shown: NDArray[np.float32]) -> NDArray[np.uint8]:
