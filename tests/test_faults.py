@@ -50,6 +50,23 @@ with Run(Deidentifier(project=folder / "project"), folder / "in", folder / sys.a
 whole = {one.report.outcome for one in found} <= {"released", "unchanged"}
 print(len({one.report.number for one in found}), whole)
 """
+HALF = """
+import os, struct, sys, time
+from pathlib import Path
+from dicomshield import Deidentifier
+from dicomshield.bulk.folder import Run
+def half():
+    frame = sys._getframe()
+    while "result_queue" not in frame.f_locals:
+        frame = frame.f_back
+    os.write(frame.f_locals["result_queue"]._writer.fileno(), struct.pack("!i", 1000))
+    time.sleep(60)
+folder = Path(sys.argv[1])
+with Run(Deidentifier(project=folder / "project"), folder, folder.parent / "out", workers=2) as run:
+    run._pool.submit(half)
+    time.sleep(0.5)
+print("ended")
+"""
 COPIER = """
 import sys
 from dicomshield.encoding.source import Source
@@ -170,7 +187,9 @@ def test_interrupted(tmp_path: Path) -> None:
     """Ctrl-C ends a run with exit status 130 and a word on how to go on; what is there is whole."""
     written(tmp_path / "in", *(ct(number, rows=128, columns=128) for number in range(1, 601)))
     out = tmp_path / "out"
-    command = [*CLI, "deidentify", str(tmp_path / "in"), str(out), "--project", str(tmp_path / "p"), "--workers", "2"]
+    # what a shell starts in the background ignores Ctrl-C, and so would all that it starts in turn
+    command = ["env", "--default-signal=INT", *CLI, "deidentify", str(tmp_path / "in"), str(out)]
+    command += ["--project", str(tmp_path / "p"), "--workers", "2"]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
@@ -199,6 +218,13 @@ def test_worker_killed(tmp_path: Path) -> None:
         assert process.returncode == 0
         assert out == "130 True\n"
         assert len(files(tmp_path / f"out{number}")) == 130
+
+
+def test_ended_while_a_worker_writes_its_result(tmp_path: Path) -> None:
+    """Ctrl-C kills the workers, and does not wait for the rest of what one of them was about to say."""
+    (tmp_path / "in").mkdir()
+    done = subprocess.run([sys.executable, "-c", HALF, tmp_path / "in"], stdout=subprocess.PIPE, timeout=20, check=True)
+    assert done.stdout == b"ended\n"
 
 
 @pytest.mark.parametrize("how", ["unnamed", "named"])

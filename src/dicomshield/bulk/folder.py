@@ -223,6 +223,9 @@ class Run:
         self._pool = ProcessPoolExecutor(workers, get_context("fork"), _begin, (self._task, os.getpid()))
         self._pool.submit(os.getpid).result()
         self._children = [child for child in active_children() if child not in others]
+        # all workers are there; while this process could write results, too, it would wait for ever for the rest of one
+        # whose worker was killed in the middle of it
+        self._pool._result_queue._writer.close()  # type: ignore[attr-defined]
 
     def _end_pool(self) -> None:
         """End the processes of the pool; one that died may hold a lock that the others wait for."""
