@@ -209,8 +209,7 @@ class TextDetector:
                 continue
             total, number = seen(first).astype(np.uint16), 1 + len(others)
             for scale in others:
-                known = (total // len(others)).astype(np.uint8)
-                one = seen(scale) if scale <= 1 else self._larger(even, scale, where, known, number)
+                one = seen(scale) if scale <= 1 else self._larger(even, scale, where, total // len(others), number)
                 total += np.asarray(cv2.resize(one, total.shape[::-1]), np.uint8)
             ink = (total // number).astype(np.uint8)
             octaves.append((first, ink if where is None else ink * _resized(where, ink.shape)))
@@ -221,16 +220,15 @@ class TextDetector:
         even: NDArray[np.float32],
         scale: float,
         where: NDArray[np.bool_] | None,
-        known: NDArray[np.uint8],
+        mean: NDArray[np.uint16],
         number: int,
     ) -> NDArray[np.uint8]:
-        """Return what `_letters` does for the dearest of so many looks, or what the others say where they decide.
+        """Return what `_letters` does for the dearest of so many looks, or the mean of the others where they decide."""
+        import numpy as np
 
-        ``known`` is their mean.
-        """
         from .boxes import undecided
 
-        needed, near = PRESETS[self.preset].letters[1] * number, where
+        known, needed, near = mean.astype(np.uint8), PRESETS[self.preset].letters[1] * number, where
         if needed > 1:
             near = undecided(known, (needed - 1) / (number - 1), needed / (number - 1))
             near = near if where is None else near & where
