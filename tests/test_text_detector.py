@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 from factories import ct, encoded, shared
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image as Picture
 from PIL import ImageDraw, ImageFont
@@ -21,6 +23,8 @@ from dicomshield import PolicyError
 from dicomshield.encoding.scan import Scanner, Verdict
 from dicomshield.encoding.source import Source
 from dicomshield.finders.finder import Image
+from dicomshield.finders.text.boxes import canvas, undecided
+from dicomshield.finders.text.boxes import written as written_in
 from dicomshield.finders.text.detector import TextDetector
 from dicomshield.finders.text.finder import TextFinder
 from dicomshield.opened import opened, pixel_element
@@ -131,6 +135,14 @@ def test_text_as_bright_as_what_it_lies_on_is_found_by_its_colour(colour: tuple[
     drawn = ink(size=20, at=(60, 4))
     grey = np.repeat((scene() * 255)[..., None], 3, axis=2)
     shown = grey * (1 - drawn[..., None]) + np.array(colour) * drawn[..., None]
+    assert covered([shown.astype(np.uint8)], drawn, "RGB", bits=8) > 0.99
+
+
+def test_yellow_text_on_white_is_found() -> None:
+    """The brightest of red, green and blue shows nothing of it; the darkest does."""
+    drawn = ink(size=20, at=(60, 4))
+    shown = np.full((ROWS, COLUMNS, 3), 250.0)
+    shown[..., 2] -= 200 * drawn
     assert covered([shown.astype(np.uint8)], drawn, "RGB", bits=8) > 0.99
 
 
@@ -251,6 +263,22 @@ def test_text_that_one_frame_shows_amid_speckle_and_flow_is_found() -> None:
     frames, drawn = [_flowing(at) for at in range(24)], ink(at=(12, 20))
     frames[9] = (frames[9] * (1 - drawn[..., None]) + 255 * drawn[..., None]).astype(np.uint8)
     assert covered(frames, drawn, "RGB") > 0.97
+
+
+@given(seed=st.integers(0, 1 << 32), spots=st.integers(0, 60), side=st.integers(1, 40))
+def test_a_part_of_ink_is_one_part_wherever_it_lies(seed: int, spots: int, side: int) -> None:
+    """Parts are looked for box by box, and each is found as it would be in the whole map."""
+    cv2, chance = pytest.importorskip("cv2"), np.random.default_rng(seed)
+    ink = np.zeros((200, 170), np.uint8)
+    for top, left in chance.integers(0, 170, (spots, 2)):
+        ink[top : top + chance.integers(1, side + 1), left : left + chance.integers(1, side + 1)] = chance.integers(256)
+    number, parts = cv2.connectedComponents((ink > 90).astype(np.uint8), connectivity=8)
+    sure = {part for part in range(1, number) if ink[parts == part].max() >= 150}
+    assert np.array_equal(undecided(ink, 90 / 255, 150 / 255), (parts > 0) & ~np.isin(parts, list(sure)))
+    covered = canvas(written_in(ink, 90 / 255, 150 / 255, 1), *ink.shape) > 0
+    large = [part for part in sure if (parts == part).sum() >= 4]
+    assert covered[np.isin(parts, large)].all()
+    assert bool(large) == covered.any()
 
 
 @pytest.mark.parametrize(("preset", "most"), [("light", 2), ("default", 2), ("paranoid", 20)])

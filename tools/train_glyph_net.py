@@ -17,6 +17,7 @@ Data and licences
   files that libraries hand out as test data (MIT, BSD and Apache-2.0, some of it from The Cancer Imaging Archive's
   Pseudo-PHI-DICOM-Data, CC BY 4.0); and what ``--more`` names. ``docs/glyph-net.md`` lists the packages that the
   weights of this repository saw, under permissive licences, CC BY-SA and the GPL. No crop is kept.
+- A third of the crops is cut from whole images that the generator draws for its development part.
 - Nothing of the generator's held-out part is read here.
 """
 
@@ -43,14 +44,26 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 
+from dicomshield.finders.text import views
 from dicomshield.finders.text.views import contrasts, levels
 
 LARGEST: Final = 90
 """Letters higher than this are left to the passes at half and quarter scale: neither right nor wrong here."""
 VISIBLE: Final = 1.4
 """Text fainter than this many standard deviations of its surroundings is neither right nor wrong."""
+FAINT: Final = 0.02
+"""What every surroundings' deviation counts at least, in parts of the span of a whole image."""
 LEAST_SEEN: Final = 0.01
 """And so is the part of it that differs less than this share of the span from what lies below."""
+FIRST_SEED: Final = 10_000
+"""Of the generator's whole images, so that none is one that a detector is measured with."""
+SMALLEST: Final = 6
+"""Whole images have lines of fewer pixels at the lower scales, which are neither right nor wrong, either."""
+CAPITAL: Final = 0.72
+"""Height of a capital letter, in parts of the size of a font."""
+SCALES: Final = (1.0, 1.0, 1.0, 0.71, 0.71, 1.41, 0.5, 0.5, 0.35, 0.25, 0.125)
+MARGIN: Final = 56
+"""Pixels beyond a crop of a whole image in which its contrasts are made, too."""
 WIDTHS: Final = (32, 80, 160, 256)
 BLOCKS: Final = ((1, 1), (1, 1, 1), (1, 2, 4, 1), (1, 2, 1, 4))
 """Dilations of the blocks at 1/2, 1/4, 1/8 and 1/16 of the resolution."""
@@ -115,10 +128,31 @@ class Sources(NamedTuple):
         Font files, those of one design together.
     images : tuple of tuple of array
         Text-free backgrounds, one plane each; those of one kind together, and each kind is shown as often.
+    scenes : bool
+        Whether a third of the crops is cut from whole images of the generator.
     """
 
     families: tuple[tuple[Font, ...], ...]
     images: tuple[tuple[Array, ...], ...]
+    scenes: bool = False
+
+
+class Scene(NamedTuple):
+    """A whole image of the generator, as the detector evens it.
+
+    Attributes
+    ----------
+    planes : tuple of array of shape (rows, columns)
+        What the net looks at: the only plane, or the brightest and the darkest one of a coloured image.
+    labels : array of shape (rows, columns)
+        0, or the number of the line of text that a pixel is ink of, from 1.
+    sizes : tuple of int
+        Pixels a line of each, as fonts count them.
+    """
+
+    planes: tuple[Array, ...]
+    labels: NDArray[np.uint16]
+    sizes: tuple[int, ...]
 
 
 def channels(plane: Array) -> Array:
@@ -276,8 +310,9 @@ def lines(rng: Rng, script: str) -> list[str]:
     kind = rng.random()
     if kind < 0.06:
         return list(line(rng, script).replace(" ", "")[:8])
-    if kind < 0.12:
-        return [(" " * int(rng.integers(1, 4))).join(line(rng, script))]
+    if kind < 0.14:
+        gap, below = " " * int(rng.integers(1, 4)), int(pick(rng, [1, 1, 2, 3]))
+        return [gap.join(line(rng, script)) for _ in range(below)]
     return [line(rng, script) for _ in range(1 if kind < 0.72 else int(rng.integers(2, 5)))]
 
 
@@ -648,6 +683,78 @@ def render(rng: Rng, sources: Sources) -> Crop:
     return Crop(channels(worn(rng, canvas.values)), half(near), weight, free)
 
 
+# ---------------------------------------------------------------- crops of whole images
+
+
+@lru_cache(maxsize=2)
+def scene(seed: int, at: int) -> Scene:
+    """Return a whole image of the generator's development part; crops that follow one another share it."""
+    drawn = importlib.import_module("text_images").image("development", FIRST_SEED + seed, at, text_free=0.25)
+    palette = None if drawn.palette is None else (0, drawn.palette)
+    even = views.evened(views.values(drawn.pixels, drawn.photometric, palette))
+    planes = (even[..., 0],) if even.shape[2] == 1 else (views.brightest(even), views.darkest(even))
+    return Scene(planes, drawn.glyphs, tuple(item.size for item in drawn.items))
+
+
+def cut(rng: Rng, whole: Scene) -> Crop:
+    """Cut a crop of a whole image at one of the detector's scales, as it sees it there; often where text is."""
+    scale = pick(rng, [s for s in SCALES if min(whole.labels.shape) * s >= CROP / 2] or [1.0])
+    plane, labels = resized(pick(rng, whole.planes), whole.labels, scale)
+    middle, ink = rng.integers(0, plane.shape), np.argwhere(labels)
+    if len(ink) and chance(rng, 0.6):
+        middle = ink[rng.integers(len(ink))] + rng.integers(-60, 61, 2)
+    window, around, inner = [], [], []
+    for at, length in zip(middle.tolist(), plane.shape, strict=True):
+        first = min(max(at - CROP // 2, 0), max(length - CROP, 0))
+        before = min(first, MARGIN)
+        window.append(slice(first, first + CROP))
+        around.append(slice(first - before, first + CROP + MARGIN))
+        inner.append(slice(before, before + CROP))
+    shown = contrasts(plane[tuple(around)], *levels(plane))[tuple(inner)]
+    plane, labels = plane[tuple(window)], labels[tuple(window)]
+    return labelled(rng, shown, plane, labels, [size * scale for size in whole.sizes])
+
+
+def resized(plane: Array, labels: NDArray[np.uint16], scale: float) -> tuple[Array, NDArray[np.uint16]]:
+    """Return a plane and the text on it at another scale."""
+    if scale == 1:
+        return plane, labels
+    size = max(1, round(plane.shape[1] * scale)), max(1, round(plane.shape[0] * scale))
+    shrinks = scale < 1
+    ink = floats(labels > 0)
+    covered = cv2.resize(ink, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    whose = cv2.resize(cv2.dilate(labels, np.ones((3, 3), np.uint8)), size, interpolation=cv2.INTER_NEAREST)
+    other = cv2.resize(plane, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+    return floats(other), np.where(covered > 0.35, whose, 0).astype(np.uint16)
+
+
+def labelled(
+    rng: Rng, shown: NDArray[np.uint8], plane: Array, labels: NDArray[np.uint16], sizes: Sequence[float]
+) -> Crop:
+    """Make a crop of what the net is shown of a part of an image: turned or mirrored, maybe inverted."""
+    ink = labels > 0
+    text, weight = ink.copy(), np.ones(ink.shape, np.float32)
+    for number in np.unique(labels[ink]).tolist():
+        own = labels == number
+        around = cv2.dilate(own.astype(np.uint8), np.ones((9, 9), np.uint8)).astype(bool)
+        ring = plane[around & ~ink]
+        apart = abs(float(plane[own].mean() - ring.mean())) if ring.size > 9 else 0.0
+        if apart < VISIBLE * (float(ring.std()) + FAINT) or not SMALLEST <= sizes[number - 1] <= LARGEST / CAPITAL:
+            text &= ~own
+        weight[around] = np.clip((1500 / own.sum()) ** 0.5, 1, 6)
+    near = cv2.dilate(text.astype(np.uint8), np.ones((3, 3), np.uint8))
+    far = cv2.dilate(ink.astype(np.uint8), np.ones((9, 9), np.uint8))
+    parts = np.concatenate([floats(np.moveaxis(shown, 2, 0)), floats(np.stack([near, far, weight]))])
+    # an image that is smaller than a crop goes on as its mirror image
+    missing = [(0, 0), *((0, CROP - length) for length in ink.shape)]
+    whole = np.rot90(np.pad(parts, missing, "symmetric"), int(rng.integers(4)), (1, 2))[..., :: pick(rng, [1, -1])]
+    seen = whole[:6] * np.float32(8 / 255) - 4
+    if chance(rng, 0.3):
+        seen = seen * floats([-1, -1, -1, 1, -1, -1])[:, None, None]
+    target, unsure = half(whole[6] > 0), half((whole[7] > 0) & (whole[6] == 0))
+    return Crop(np.ascontiguousarray(seen), target, (1 - unsure * (1 - target)) * whole[8:, ::2, ::2], not ink.any())
+
+
 # ---------------------------------------------------------------- the net
 
 
@@ -722,7 +829,10 @@ class Rendered(torch.utils.data.Dataset):  # type: ignore[misc]
         return self.count
 
     def __getitem__(self, i: int) -> Crop:
-        return render(np.random.default_rng([self.seed, i]), self.sources)
+        rng = np.random.default_rng([self.seed, i])
+        if i % 3 == 0 and self.sources.scenes:
+            return cut(rng, scene(self.seed, i // 9))
+        return render(rng, self.sources)
 
 
 class Hard:
@@ -839,7 +949,7 @@ def planes(image: NDArray[Any]) -> list[Array]:
 
 
 def development(more: Path | None) -> Sources:
-    """Fonts and backgrounds of the development part of the benchmark's generator; nothing else of it is used.
+    """Fonts, backgrounds and whole images of the development part of the benchmark's generator, and no others.
 
     ``more`` is a file of numpy.savez with further text-free planes of uint8; the part of a name before "_" is a kind.
     """
@@ -853,7 +963,7 @@ def development(more: Path | None) -> Sources:
     kinds: dict[str, list[Array]] = {"": [plane for plane in images if min(plane.shape) >= 64]}
     for name, plane in np.load(more).items() if more else ():
         kinds.setdefault(name.partition("_")[0], []).append(floats(plane) / np.float32(255))
-    return Sources(tuple(map(tuple, families.values())), tuple(map(tuple, kinds.values())))
+    return Sources(tuple(map(tuple, families.values())), tuple(map(tuple, kinds.values())), scenes=True)
 
 
 def main() -> None:

@@ -13,8 +13,12 @@ from ...pixels.region import Polygon, Region
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Line", "canvas", "grown", "lines", "merged", "shape", "share", "undecided", "written"]
+__all__ = ["Line", "Span", "areas", "canvas", "grown", "lines", "merged", "shape", "share", "undecided", "written"]
 
+Span = tuple[int, int]
+"""The first row or column, and the one after the last."""
+_BLOCK: Final = 16
+_NEAR: Final = 1
 _LEAST: Final = 4
 _LOW: Final = 0.3
 _SCORE: Final = 0.5
@@ -111,6 +115,30 @@ def written(ink: NDArray[np.uint8], low: float, high: float, least: float) -> li
     return [line.wider(_MARGIN, _MARGIN) for part in parts for line in _tight(part, ink, low)]
 
 
+def areas(where: NDArray[np.bool_]) -> list[tuple[Span, Span]]:
+    """Return rows and columns of boxes around what is true, with a wide margin; boxes do not overlap."""
+    import cv2
+
+    rows, columns = where.shape
+    whole = np.pad(where, ((0, -rows % _BLOCK), (0, -columns % _BLOCK)))
+    blocks = whole.reshape(whole.shape[0] // _BLOCK, _BLOCK, -1, _BLOCK).max(axis=(1, 3))
+    near, number = cv2.dilate(blocks.astype(np.uint8), np.ones((2 * _NEAR + 1, 2 * _NEAR + 1), np.uint8)), 0
+    while True:
+        found = cv2.connectedComponentsWithStats(near, connectivity=8)[2][1:]
+        if len(found) == number:
+            break
+        number = len(found)
+        for left, top, width, height, _ in found:
+            near[top : top + height, left : left + width] = 1
+    return [
+        (
+            (int(top) * _BLOCK, min(rows, int(top + height) * _BLOCK)),
+            (int(left) * _BLOCK, min(columns, int(left + width) * _BLOCK)),
+        )
+        for left, top, width, height, _ in found
+    ]
+
+
 def undecided(ink: NDArray[np.uint8], low: float, high: float) -> NDArray[np.bool_]:
     """Return where parts of a map of ink are that may be letters, and of which no pixel says that they are.
 
@@ -123,11 +151,14 @@ def undecided(ink: NDArray[np.uint8], low: float, high: float) -> NDArray[np.boo
     """
     import cv2
 
-    number, labels = cv2.connectedComponents((ink > low * 255).astype(np.uint8), connectivity=8)
-    sure = np.zeros(number, np.bool_)
-    sure[labels[ink >= high * 255]] = True
-    sure[0] = True
-    return np.asarray(~sure[labels], np.bool_)
+    maybe = ink > low * 255
+    for rows, columns in areas(maybe):
+        part = maybe[slice(*rows), slice(*columns)]
+        number, labels = cv2.connectedComponents(part.astype(np.uint8), connectivity=8)
+        sure = np.zeros(number, np.bool_)
+        sure[labels[ink[slice(*rows), slice(*columns)] >= high * 255]] = True
+        part[sure[labels]] = False
+    return maybe
 
 
 def _tight(line: Line, ink: NDArray[np.uint8], low: float) -> list[Line]:
@@ -175,15 +206,18 @@ def _parts(
     """
     import cv2
 
-    number, labels, boxes, _ = cv2.connectedComponentsWithStats((found > low * 255).astype(np.uint8), connectivity=8)
-    for part in range(1, number):
-        x, y, width, height, area = (int(at) for at in boxes[part])
-        window = (slice(y, y + height), slice(x, x + width))
-        inside = labels[window] == part
-        values = found[window][inside]
-        if area >= _LEAST and values.max() >= high * 255:
-            values = values if judged is None else judged[window][inside]
-            yield _around(inside, x, y), float(values.mean()) / 255
+    drawn = found > low * 255
+    for (top, bottom), (left, right) in areas(drawn):
+        near = drawn[top:bottom, left:right].astype(np.uint8)
+        number, labels, boxes, _ = cv2.connectedComponentsWithStats(near, connectivity=8)
+        for part in range(1, number):
+            x, y, width, height, area = (int(at) for at in boxes[part])
+            inside = labels[y : y + height, x : x + width] == part
+            window = slice(top + y, top + y + height), slice(left + x, left + x + width)
+            values = found[window][inside]
+            if area >= _LEAST and values.max() >= high * 255:
+                values = values if judged is None else judged[window][inside]
+                yield _around(inside, left + x, top + y), float(values.mean()) / 255
 
 
 def _around(inside: NDArray[np.bool_], x: int, y: int) -> Line:

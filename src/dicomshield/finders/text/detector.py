@@ -15,24 +15,21 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ...pixels.region import Shape
-    from .boxes import Line
+    from .boxes import Line, Span
     from .cine import Many
     from .views import Palette
 
 __all__ = ["PRESETS", "TextDetector"]
 
-Span = tuple[int, int]
-"""The first row or column, and the one after the last."""
 Part = tuple[slice, slice]
 """Rows and columns."""
 _BORDER: Final = 24
-_BLOCK: Final = 16
-_NEAR: Final = 1
 _TILE: Final = 640
 _OVERLAP: Final = 80
 _LEAST: Final = 48
 _ENOUGH: Final = 96
 _QUIET: Final = 30
+_TRACE: Final = 0.1
 _CLEAR: Final = 0.5
 _HIGH: Final = 18.0
 _INKED: Final = 0.6
@@ -89,9 +86,9 @@ class _Preset(NamedTuple):
 
 _OCTAVES: Final = ((1.0, 0.71, 1.41), (0.5, 0.71), (0.25,), (0.125,))
 PRESETS: Final = {
-    "light": _Preset((0.35, 0.45), ((1.0, 0.71), (0.5, 0.35), (0.25,), (0.125,))),
-    "default": _Preset((0.35, 0.45), _OCTAVES),
-    "paranoid": _Preset((0.25, 0.3), _OCTAVES, (_Look(), _Look(0.5), _Look(turned=True)), every=True),
+    "light": _Preset((0.25, 0.4), ((1.0, 0.71), (0.5, 0.35), (0.25,), (0.125,))),
+    "default": _Preset((0.25, 0.35), _OCTAVES),
+    "paranoid": _Preset((0.15, 0.2), _OCTAVES, (_Look(), _Look(0.5), _Look(turned=True)), every=True),
 }
 
 
@@ -148,8 +145,8 @@ class TextDetector:
 
         found: list[Line] = []
         rows, columns = 0, 0
-        for picture, lines in self.looked(frames, photometric, palette, bits):
-            rows, columns = picture.shape[:2]
+        for even, lines in self.looked(frames, photometric, palette, bits):
+            rows, columns = even.shape[:2]
             found = merged([*found, *lines])
         shapes = (shape(line, rows, columns) for line in found)
         return tuple(one for one in shapes if one is not None)
@@ -159,24 +156,25 @@ class TextDetector:
     ) -> Iterator[tuple[NDArray[np.float32], list[Line]]]:
         """Yield the pictures that were looked at, and the lines in each; parameters and errors are those of `find`.
 
-        Pictures are the frames, or stand for them, and are as `views.values` returns them.
+        Pictures are the frames, or stand for them, and are as `views.evened` returns them.
         """
         from .cine import pictures
         from .models import require
+        from .views import evened
 
         require()
         for picture, where in pictures(frames, photometric, palette, bits, every=PRESETS[self.preset].every):
-            yield picture, self._lines(picture, where)
+            even = evened(picture)
+            yield even, self._lines(even, where)
 
-    def _lines(self, picture: NDArray[np.float32], where: NDArray[np.bool_] | None) -> list[Line]:
+    def _lines(self, even: NDArray[np.float32], where: NDArray[np.bool_] | None) -> list[Line]:
         """Return the lines of one picture, or of a part of it, of which none covers a letter in part."""
         import cv2
         import numpy as np
 
         from .boxes import canvas, grown, merged, share, written
-        from .views import evened, grey, local, scaled
+        from .views import grey, local, scaled
 
-        even = evened(picture)
         view = cache(lambda scale: local(scaled(even, scale)))
         preset, octaves = PRESETS[self.preset], self._ink(even, where)
         ink = np.maximum.reduce([cv2.resize(one, even.shape[1::-1]) for scale, one in octaves if scale >= _CLEAR])
@@ -223,16 +221,17 @@ class TextDetector:
         mean: NDArray[np.uint16],
         number: int,
     ) -> NDArray[np.uint8]:
-        """Return what `_letters` does for the dearest of so many looks, or the mean of the others where they decide."""
+        """Return what `_letters` does for the dearest of so many looks, where the mean of the others leaves it open.
+
+        Elsewhere it is that mean: where they see no trace of a letter, or see one whatever this look would say.
+        """
         import numpy as np
 
         from .boxes import undecided
 
-        known, needed, near = mean.astype(np.uint8), PRESETS[self.preset].letters[1] * number, where
-        if needed > 1:
-            near = undecided(known, (needed - 1) / (number - 1), needed / (number - 1))
-            near = near if where is None else near & where
-        return self._letters(even, scale, near, known)
+        known, needed = mean.astype(np.uint8), PRESETS[self.preset].letters[1] * number
+        near = undecided(known, _TRACE, needed / (number - 1))
+        return self._letters(even, scale, near if where is None else near & where, known)
 
     def _letters(
         self,
@@ -247,16 +246,19 @@ class TextDetector:
         """
         import numpy as np
 
-        from .views import brightest, darkest, scaled
+        from .views import brightest, coloured, darkest, scaled
 
         small, zoom = scaled(even, min(scale, 1.0)), max(scale, 1.0)
-        # coloured ink is brighter or darker than its surroundings in the brightest or the darkest plane
-        planes = [small[..., 0]] if small.shape[2] == 1 else [brightest(small), darkest(small)]
-        near = None if where is None else _resized(where, planes[0].shape)
+        near = None if where is None else _resized(where, small.shape[:2])
+        looks = [(brightest(small), near)]
+        if small.shape[2] > 1:
+            # coloured ink is brighter or darker than its surroundings in the brightest or the darkest plane
+            differs = coloured(small)
+            looks.append((darkest(small), differs if near is None else differs & near))
         ink = np.zeros(small.shape[:2], np.uint8)
-        for plane in planes:
+        for plane, part in looks:
             found = np.zeros(ink.shape, np.uint8) if known is None else known.copy()
-            self._fill(found, _contrasts(plane, zoom), GLYPHS, round(_TILE / zoom), near)
+            self._fill(found, _contrasts(plane, zoom), GLYPHS, round(_TILE / zoom), part)
             np.maximum(ink, found, out=ink)
         return ink
 
@@ -292,8 +294,10 @@ class TextDetector:
 
         ``view`` returns what is shown of a tile, maybe enlarged. Far from ``where``, ``answer`` stays as it is.
         """
+        from .boxes import areas
+
         whole = [((0, answer.shape[0]), (0, answer.shape[1]))]
-        for rows, columns in whole if where is None else _areas(where):
+        for rows, columns in whole if where is None else areas(where):
             for down, (top, bottom) in _spans(rows, tile):
                 for across, (left, right) in _spans(columns, tile):
                     shown, size = view((slice(*down), slice(*across))), (down[1] - down[0], across[1] - across[0])
@@ -345,31 +349,6 @@ def _heights(view: NDArray[np.uint8], scale: float) -> tuple[float, float]:
     Larger than the greatest, a network takes anatomy for letters; smaller than the least, a larger scale sees better.
     """
     return 4.0 if scale == 1 else _SMALL, min(_LARGE, _LARGEST * min(view.shape[:2]))
-
-
-def _areas(where: NDArray[np.bool_]) -> list[tuple[Span, Span]]:
-    """Return rows and columns of boxes around what is true, with a wide margin; boxes do not overlap."""
-    import cv2
-    import numpy as np
-
-    rows, columns = where.shape
-    whole = np.pad(where, ((0, -rows % _BLOCK), (0, -columns % _BLOCK)))
-    blocks = whole.reshape(whole.shape[0] // _BLOCK, _BLOCK, -1, _BLOCK).max(axis=(1, 3))
-    near, number = cv2.dilate(blocks.astype(np.uint8), np.ones((2 * _NEAR + 1, 2 * _NEAR + 1), np.uint8)), 0
-    while True:
-        found = cv2.connectedComponentsWithStats(near, connectivity=8)[2][1:]
-        if len(found) == number:
-            break
-        number = len(found)
-        for left, top, width, height, _ in found:
-            near[top : top + height, left : left + width] = 1
-    return [
-        (
-            (int(top) * _BLOCK, min(rows, int(top + height) * _BLOCK)),
-            (int(left) * _BLOCK, min(columns, int(left + width) * _BLOCK)),
-        )
-        for left, top, width, height, _ in found
-    ]
 
 
 def _spans(whole: Span, tile: int) -> Iterator[tuple[Span, Span]]:

@@ -14,7 +14,7 @@ from .cine import FEW
 from .detector import PRESETS, TextDetector
 from .harmless import kept
 from .reading import Read, Reader, identifiers_read
-from .views import evened, windowed
+from .views import windowed
 
 __all__ = ["TextFinder"]
 
@@ -74,10 +74,10 @@ class TextFinder:
         palette = colours(layout, image.header)
         gone: list[Line] = []
         texts: list[str] = []
-        for picture, lines in self._detector.looked(image.frames, layout.photometric, palette, layout.stored):
+        for even, lines in self._detector.looked(image.frames, layout.photometric, palette, layout.stored):
             if not lines:
                 continue
-            view, stay = windowed(evened(picture)), [False] * len(lines)
+            view, stay = windowed(even), [False] * len(lines)
             if self._keep:
                 reads, stay = kept(self._reader, view, lines, image.own)
             else:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Palette",
     "brightest",
+    "coloured",
     "contrasts",
     "darkest",
     "evened",
@@ -35,6 +36,7 @@ _SAMPLE: Final = 1 << 18
 _GAP: Final = 0.1
 _LEVELS: Final = 16
 _COLOURED: Final = 0.06
+_ENOUGH: Final = 8
 _GAIN: Final = 45
 _QUIETER: Final = 0.5
 _EPSILON: Final = 0.01
@@ -108,7 +110,7 @@ def evened(shown: NDArray[np.float32]) -> NDArray[np.float32]:
     Parameters
     ----------
     shown : ndarray of float32, shape (rows, columns, planes)
-        As `values` returns it.
+        As `values` returns it; overwritten.
 
     Returns
     -------
@@ -116,7 +118,7 @@ def evened(shown: NDArray[np.float32]) -> NDArray[np.float32]:
         Most of it between 0 and 1; three planes if there is colour in it, else one.
     """
     step = max(1, round((shown.size / _SAMPLE) ** 0.5))
-    shown = np.clip(shown, -_LARGEST, _LARGEST)
+    np.clip(shown, -_LARGEST, _LARGEST, out=shown)
     some = shown[::step, ::step]
     levels = np.unique(np.append(some.ravel(), [shown.min(), shown.max()])).astype(np.float64)
     gaps = np.diff(levels)
@@ -131,7 +133,7 @@ def evened(shown: NDArray[np.float32]) -> NDArray[np.float32]:
         span = _spread(shown[::step, ::step]) or moved[-1]
     shown -= shown.min()
     shown /= np.float32(span)
-    return shown if shown.shape[2] == 1 or _coloured(shown) else shown.mean(axis=2, keepdims=True)
+    return shown if shown.shape[2] == 1 or coloured(shown).sum() > _ENOUGH else shown.mean(axis=2, keepdims=True)
 
 
 def _spread(some: NDArray[np.float32]) -> float:
@@ -139,9 +141,9 @@ def _spread(some: NDArray[np.float32]) -> float:
     return float(high - low)
 
 
-def _coloured(rgb: NDArray[np.float32]) -> bool:
-    """Tell whether more pixels than noise makes have planes that differ."""
-    return any(int((np.abs(rgb[..., at] - rgb[..., 1]) > _COLOURED).sum()) > 8 for at in (0, 2))
+def coloured(even: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Return where planes that `evened` returns differ by more than noise makes, shape (rows, columns)."""
+    return np.asarray(brightest(even) - darkest(even) > _COLOURED, np.bool_)
 
 
 def scaled(even: NDArray[np.float32], scale: float) -> NDArray[np.float32]:
