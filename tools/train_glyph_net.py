@@ -128,13 +128,10 @@ class Sources(NamedTuple):
         Font files, those of one design together.
     images : tuple of tuple of array
         Text-free backgrounds, one plane each; those of one kind together, and each kind is shown as often.
-    scenes : bool
-        Whether a third of the crops is cut from whole images of the generator.
     """
 
     families: tuple[tuple[Font, ...], ...]
     images: tuple[tuple[Array, ...], ...]
-    scenes: bool = False
 
 
 class Scene(NamedTuple):
@@ -155,9 +152,9 @@ class Scene(NamedTuple):
     sizes: tuple[int, ...]
 
 
-def channels(plane: Array) -> Array:
-    """Return what the net sees of a plane, as the detector makes it: shape (6, height, width), -4 to 4."""
-    return floats(contrasts(plane, *levels(plane)).transpose(2, 0, 1)) * np.float32(8 / 255) - 4
+def channels(shown: NDArray[np.uint8]) -> Array:
+    """Return what the net sees of what `views.contrasts` returns: shape (6, height, width), -4 to 4."""
+    return floats(shown.transpose(2, 0, 1)) * np.float32(8 / 255) - 4
 
 
 # ---------------------------------------------------------------- letters
@@ -570,6 +567,11 @@ def under_plate(rng: Rng, values: Array, alpha: Array, value: float) -> None:
     values[top : top + high, ends[0] : ends[1]] = value
 
 
+def heft(ink: NDArray[np.bool_]) -> float:
+    """Return how much the pixels of a text count: a single letter has few."""
+    return float(np.clip((1500 / ink.sum()) ** 0.5, 1, 6))
+
+
 class Inked(NamedTuple):
     """Values with a text drawn over them, the contrast to the noise around it, and where any of it can be seen."""
 
@@ -635,10 +637,8 @@ def write_text(rng: Rng, canvas: Canvas, sources: Sources, height: float) -> Can
         line_beside(rng, values, (top, left, bottom, right))
     if contrast < VISIBLE or height > LARGEST:
         return Canvas(values, canvas.text, canvas.unsure | around, canvas.weight)
-    weight = np.where(
-        around, np.clip((1500 / inside.sum()) ** 0.5, 1, 6), canvas.weight
-    )  # a single letter has few pixels
-    return Canvas(values, canvas.text | (inside & seen), canvas.unsure | (inside & ~seen), floats(weight))
+    weight = floats(np.where(around, heft(inside), canvas.weight))
+    return Canvas(values, canvas.text | (inside & seen), canvas.unsure | (inside & ~seen), weight)
 
 
 def worn(rng: Rng, values: Array) -> Array:
@@ -666,6 +666,12 @@ def half(mask: NDArray[np.bool_]) -> Array:
     return floats(np.any(mask.reshape(CROP // 2, 2, CROP // 2, 2), (1, 3)))[None]
 
 
+def crop(channels: Array, near: NDArray[np.bool_], unsure: NDArray[np.bool_], weight: Array, text_free: bool) -> Crop:
+    """Make a crop: ``near`` text is right, what else is ``unsure`` does not count."""
+    target = half(near)
+    return Crop(channels, target, (1 - half(unsure & ~near) * (1 - target)) * weight[::2, ::2], text_free)
+
+
 def render(rng: Rng, sources: Sources) -> Crop:
     """Draw one training crop."""
     none = np.zeros((CROP, CROP), bool)
@@ -679,8 +685,8 @@ def render(rng: Rng, sources: Sources) -> Crop:
     near, far = (cv2.dilate(text, np.ones((n, n), np.uint8)).astype(bool) for n in (3, 9))
     unsure = (far & ~near) | (canvas.unsure & ~near)
     free = not (canvas.text.any() or canvas.unsure.any())
-    weight = (1 - half(unsure & ~near) * (1 - half(near))) * canvas.weight[::2, ::2]
-    return Crop(channels(worn(rng, canvas.values)), half(near), weight, free)
+    plane = worn(rng, canvas.values)
+    return crop(channels(contrasts(plane, *levels(plane))), near, unsure, canvas.weight, free)
 
 
 # ---------------------------------------------------------------- crops of whole images
@@ -741,18 +747,15 @@ def labelled(
         apart = abs(float(plane[own].mean() - ring.mean())) if ring.size > 9 else 0.0
         if apart < VISIBLE * (float(ring.std()) + FAINT) or not SMALLEST <= sizes[number - 1] <= LARGEST / CAPITAL:
             text &= ~own
-        weight[around] = np.clip((1500 / own.sum()) ** 0.5, 1, 6)
+        weight[around] = heft(own)
     near = cv2.dilate(text.astype(np.uint8), np.ones((3, 3), np.uint8))
     far = cv2.dilate(ink.astype(np.uint8), np.ones((9, 9), np.uint8))
-    parts = np.concatenate([floats(np.moveaxis(shown, 2, 0)), floats(np.stack([near, far, weight]))])
+    parts = np.concatenate([channels(shown), floats(np.stack([near, far, weight]))])
     # an image that is smaller than a crop goes on as its mirror image
     missing = [(0, 0), *((0, CROP - length) for length in ink.shape)]
     whole = np.rot90(np.pad(parts, missing, "symmetric"), int(rng.integers(4)), (1, 2))[..., :: pick(rng, [1, -1])]
-    seen = whole[:6] * np.float32(8 / 255) - 4
-    if chance(rng, 0.3):
-        seen = seen * floats([-1, -1, -1, 1, -1, -1])[:, None, None]
-    target, unsure = half(whole[6] > 0), half((whole[7] > 0) & (whole[6] == 0))
-    return Crop(np.ascontiguousarray(seen), target, (1 - unsure * (1 - target)) * whole[8:, ::2, ::2], not ink.any())
+    seen = whole[:6] * floats([-1, -1, -1, 1, -1, -1])[:, None, None] if chance(rng, 0.3) else whole[:6]
+    return crop(np.ascontiguousarray(seen), whole[6] > 0, whole[7] > 0, whole[8], not ink.any())
 
 
 # ---------------------------------------------------------------- the net
@@ -830,9 +833,7 @@ class Rendered(torch.utils.data.Dataset):  # type: ignore[misc]
 
     def __getitem__(self, i: int) -> Crop:
         rng = np.random.default_rng([self.seed, i])
-        if i % 3 == 0 and self.sources.scenes:
-            return cut(rng, scene(self.seed, i // 9))
-        return render(rng, self.sources)
+        return render(rng, self.sources) if i % 3 else cut(rng, scene(self.seed, i // 9))
 
 
 class Hard:
@@ -963,7 +964,7 @@ def development(more: Path | None) -> Sources:
     kinds: dict[str, list[Array]] = {"": [plane for plane in images if min(plane.shape) >= 64]}
     for name, plane in np.load(more).items() if more else ():
         kinds.setdefault(name.partition("_")[0], []).append(floats(plane) / np.float32(255))
-    return Sources(tuple(map(tuple, families.values())), tuple(map(tuple, kinds.values())), scenes=True)
+    return Sources(tuple(map(tuple, families.values())), tuple(map(tuple, kinds.values())))
 
 
 def main() -> None:

@@ -152,12 +152,12 @@ def undecided(ink: NDArray[np.uint8], low: float, high: float) -> NDArray[np.boo
     import cv2
 
     maybe = ink > low * 255
-    for rows, columns in areas(maybe):
-        part = maybe[slice(*rows), slice(*columns)]
-        number, labels = cv2.connectedComponents(part.astype(np.uint8), connectivity=8)
+    for (top, bottom), (left, right) in areas(maybe):
+        near, certain = maybe[top:bottom, left:right], ink[top:bottom, left:right] >= high * 255
+        number, labels = cv2.connectedComponents(near.astype(np.uint8), connectivity=8)
         sure = np.zeros(number, np.bool_)
-        sure[labels[ink[slice(*rows), slice(*columns)] >= high * 255]] = True
-        part[sure[labels]] = False
+        sure[labels[certain]] = True
+        near[sure[labels]] = False
     return maybe
 
 

@@ -30,6 +30,7 @@ _LEAST: Final = 48
 _ENOUGH: Final = 96
 _QUIET: Final = 30
 _TRACE: Final = 0.1
+"""What the other looks must see of a letter, so that a larger one is made."""
 _CLEAR: Final = 0.5
 _HIGH: Final = 18.0
 _INKED: Final = 0.6

@@ -36,7 +36,8 @@ _SAMPLE: Final = 1 << 18
 _GAP: Final = 0.1
 _LEVELS: Final = 16
 _COLOURED: Final = 0.06
-_ENOUGH: Final = 8
+_STRAY: Final = 8
+"""So few pixels with colour are noise."""
 _GAIN: Final = 45
 _QUIETER: Final = 0.5
 _EPSILON: Final = 0.01
@@ -133,7 +134,7 @@ def evened(shown: NDArray[np.float32]) -> NDArray[np.float32]:
         span = _spread(shown[::step, ::step]) or moved[-1]
     shown -= shown.min()
     shown /= np.float32(span)
-    return shown if shown.shape[2] == 1 or coloured(shown).sum() > _ENOUGH else shown.mean(axis=2, keepdims=True)
+    return shown if shown.shape[2] == 1 or coloured(shown).sum() > _STRAY else shown.mean(axis=2, keepdims=True)
 
 
 def _spread(some: NDArray[np.float32]) -> float:
