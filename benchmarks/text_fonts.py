@@ -218,11 +218,22 @@ def draws(face: Face, letter: str) -> bool:
     """Return whether a font has its own picture of a letter: fontconfig promises a little too much."""
     if face.hershey:
         return letter.isascii()
+    return _picture(face, letter) not in _no_letters(face)
+
+
+@lru_cache(None)
+def _no_letters(face: Face) -> frozenset[bytes]:
+    """Return the pictures of a font that stand for letters that it does not have: some have a box for Greek, too."""
+    phi, psi = (_picture(face, letter) for letter in "ΦΨ")
+    return frozenset({b"", _picture(face, "\U0010fffd"), phi if phi == psi else b""})
+
+
+def _picture(face: Face, letter: str) -> bytes:
     font = _opened(face.file, face.sizes[0] if face.sizes else 24, face.index)
     try:
-        return bytes(font.getmask(letter, "1")) not in (b"", bytes(font.getmask("\U0010fffd", "1")))
+        return bytes(font.getmask(letter, "1"))
     except (OSError, UnicodeEncodeError):
-        return False
+        return b""
 
 
 @lru_cache(32)

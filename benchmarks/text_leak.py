@@ -33,7 +33,7 @@ from text_images import Cine, Item, Labelled, cines, image, shown
 Mask = NDArray[np.bool_]
 Row = dict[str, Any]
 
-LEGIBLE, EASY, EASY_SIZE, AROUND = 2.0, 0.15, 10, 6
+LEGIBLE, EASY, EASY_SIZE, AROUND, PAPER = 2.0, 0.15, 10, 6, 24
 PEERS: Final = {
     "tesseract": ("tesseract psm 3", "tesseract psm 11"), "rapidocr": ("rapidocr detector",),
     "presidio": ("presidio", "presidio, every word"),
@@ -55,6 +55,8 @@ class Score:
     item : Item
     parts, left : int
         Glyphs, and those of them that are more than half uncovered.
+    drawn : int
+        Glyphs that are covered, but whose shape the mask shows.
     ink, covered : int
         Pixels of all glyphs, and those under the mask.
     """
@@ -62,6 +64,7 @@ class Score:
     item: Item
     parts: int
     left: int
+    drawn: int
     ink: int
     covered: int
 
@@ -89,9 +92,26 @@ def scores(mask: Mask, items: Sequence[Item], glyphs: NDArray[np.uint16]) -> lis
             continue
         length = stats[1:, cv2.CC_STAT_WIDTH : cv2.CC_STAT_HEIGHT + 1].max(1)
         large = (inside >= max(2, 0.25 * float(np.median(inside)))) & (length >= 0.4 * float(np.median(length)))
-        left_over = int((under[large] < 0.5 * inside[large]).sum())
-        done.append(Score(item, int(large.sum()), left_over, int(inside.sum()), int(under.sum())))
+        gone = under >= 0.5 * inside
+        drawn = 0
+        for x, y, wide, high, _ in stats[1:][large & gone]:
+            window = np.s_[y : y + high, x : x + wide]
+            drawn += _draws(mask[top:bottom, left:right][window], own[window])
+        done.append(
+            Score(item, int(large.sum()), int((large & ~gone).sum()), drawn, int(inside.sum()), int(under.sum()))
+        )
     return done
+
+
+def _draws(mask: Mask, glyph: NDArray[np.uint8]) -> bool:
+    """Return whether a mask follows a glyph: whether it leaves a quarter of the paper within its outline.
+
+    The outline is convex; paper is what is two pixels and more away from ink. Letters without paper have no shape.
+    """
+    outline = np.zeros_like(glyph)
+    cv2.fillConvexPoly(outline, cv2.convexHull(cv2.findNonZero(glyph)), 1)
+    paper = outline.astype(bool) & ~cv2.dilate(glyph, np.ones((5, 5), np.uint8)).astype(bool)
+    return bool(paper.sum() >= PAPER and mask[paper].mean() < 0.75)
 
 
 def beyond(mask: Mask, items: Iterable[Item]) -> float:
@@ -217,7 +237,7 @@ def summary(rows: Sequence[Row]) -> Row:
         "finder": rows[0]["finder"],
         "legible": _rate(rows, lambda score: score.legible), "easy": _rate(rows, lambda score: score.easy),
         "any": _rate(rows, lambda _: True),
-        "lines": (sum(s.left > 0 for s in read), len(read)),
+        "lines": (sum(s.left > 0 for s in read), len(read)), "drawn": (sum(s.drawn > 0 for s in legible), len(legible)),
         "recall_legible": sum(s.covered for s in legible) / max(1, sum(s.ink for s in legible)),
         "recall": sum(s.covered for s in every) / max(1, sum(s.ink for s in every)),
         "beyond": float(np.mean([row["beyond"] for row in with_text] or [0])),
@@ -269,8 +289,9 @@ def breakdown(rows: Sequence[Row], kind: Callable[[Row, Item], str]) -> dict[str
 def report(by_finder: dict[str, list[Row]]) -> str:
     """Return the tables."""
     head = (
-        "finder", "images that leak, legible", "easy", "any contrast", "lines that leak, legible", "ink found, legible",
-        "ink found, all", "masked beyond text", "masked, text-free", "text-free with any mask", "CPU s/MP", "RSS MiB",
+        "finder", "images that leak, legible", "easy", "any contrast", "lines that leak, legible",
+        "lines that the mask draws", "ink found, legible", "ink found, all", "masked beyond text", "masked, text-free",
+        "text-free with any mask", "CPU s/MP", "RSS MiB",
     )  # fmt: skip
     body = [_line(summary(rows)) for rows in by_finder.values()]
     parts = [markdown_table(head, body)]
@@ -291,7 +312,7 @@ def _order(name: str) -> tuple[bool, int, str]:
 
 
 def _line(s: Row) -> tuple[str, ...]:
-    shares = (_percent(*s[key]) for key in ("legible", "easy", "any", "lines"))
+    shares = (_percent(*s[key]) for key in ("legible", "easy", "any", "lines", "drawn"))
     masked = (f"{100 * s[key]:.2f} %" for key in ("beyond", "free_masked"))
     return (
         s["finder"], *shares, f"{s['recall_legible']:.4f}", f"{s['recall']:.4f}", *masked,
@@ -423,6 +444,7 @@ def _flat(row: Row) -> Iterator[Row]:
             "rotation": item.rotation if item else "", "style": item.style if item else "",
             "contrast": item.contrast if item else "", "cnr": item.cnr if item else "",
             "glyphs": score.parts if score else 0, "leaking_glyphs": score.left if score else 0,
+            "drawn_glyphs": score.drawn if score else 0,
             "ink": score.ink if score else 0, "covered": score.covered if score else 0,
         }  # fmt: skip
 

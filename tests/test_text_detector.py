@@ -217,6 +217,56 @@ def test_large_text_is_found() -> None:
     assert covered([(written(drawn) * 255).astype(np.uint8)], drawn) > 0.95
 
 
+@pytest.mark.parametrize("text", ["L", "LTF", "1471"])
+def test_no_mask_draws_the_letter_that_it_hides(text: str) -> None:
+    """A strip over each stroke of a letter says which one it was."""
+    drawn = ink(text, size=130, at=(60, 60), shape=(360, 520))
+    found = mask_of(TextDetector().find([(written(drawn) * 255).astype(np.uint8)], "MONOCHROME2"), *drawn.shape)
+    cv2 = pytest.importorskip("cv2")
+    number, letters = cv2.connectedComponents((drawn > 0.35).astype(np.uint8))
+    for letter in range(1, number):
+        outline = np.zeros(drawn.shape, np.uint8)
+        cv2.fillConvexPoly(outline, cv2.convexHull(cv2.findNonZero((letters == letter).astype(np.uint8))), 1)
+        assert found[outline > 0].mean() > 0.85
+
+
+def test_a_word_that_touches_a_line_is_masked_without_what_is_between_them() -> None:
+    """A word and a ruled frame that it touches are one part; the rectangle around that is the image."""
+    ink = np.zeros((400, 400), np.uint8)
+    ink[12:28, 37:240] = ink[12:390, 37:41] = ink[386:390, 37:390] = 200
+    boxes = canvas(written_in(ink, 0.3, 0.5, 1), *ink.shape) > 0
+    assert boxes[ink > 0].all()
+    assert boxes.mean() < 0.25
+
+
+def test_a_block_of_lines_is_masked_line_by_line() -> None:
+    """From afar several lines are one block; what is beside the short ones is image."""
+    lines = enumerate(("SUPINE 20190510", "R", "H", "WESTWAY MEDICAL"))
+    drawn = np.maximum.reduce([ink(line, size=18, at=(20 + 32 * at, 30), shape=(400, 400)) for at, line in lines])
+    found = mask_of(TextDetector().find([(written(drawn) * 255).astype(np.uint8)], "MONOCHROME2"), *drawn.shape)
+    assert found[drawn > 0.35].mean() > 0.97
+    assert found[58:108, 80:200].mean() < 0.05
+
+
+@given(seed=st.integers(0, 1 << 32), strokes=st.integers(1, 8), turned=st.booleans())
+def test_boxes_cover_what_is_drawn_and_are_no_strips_of_it(seed: int, strokes: int, turned: bool) -> None:
+    """Whatever is drawn, every pixel of it is covered, by boxes as large as a letter or as what there is."""
+    cv2, chance = pytest.importorskip("cv2"), np.random.default_rng(seed)
+    ink = np.zeros((200, 240), np.uint8)
+    points = chance.integers(20, 180, (strokes + 1, 2))
+    if not turned:  # upright strokes
+        points[1::2, 0], points[2::2, 1] = points[:-1:2, 0], points[1:-1:2, 1]
+    cv2.polylines(ink, [points.astype(np.int32)], False, 255, int(chance.integers(2, 9)))
+    boxes = written_in(ink, 0.3, 0.5, 1)
+    assert (canvas(boxes, *ink.shape) > 0)[ink > 0].mean() > 0.98
+    whole = _length(np.argwhere(ink))
+    assert all(max(box.length, box.height) >= min(40, whole) for box in boxes)
+
+
+def _length(points: NDArray[np.int64]) -> float:
+    return float(np.hypot(*(points.max(0) - points.min(0)))) / 2
+
+
 def _loop(number: int, draw: Callable[[int], Frame | None]) -> tuple[list[Frame], Frame]:
     """Return frames of moving speckle with text, and where there ever was ink."""
     frames, ever = [], np.zeros((ROWS, COLUMNS))

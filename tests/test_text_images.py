@@ -50,6 +50,17 @@ def test_nothing_is_added_to_a_mask_before_it_is_scored() -> None:
     assert (touching.left, touching.covered) == (3, 0)
 
 
+def test_a_mask_that_follows_a_letter_draws_it() -> None:
+    """What is left of the paper within a letter says which letter it was."""
+    glyphs = np.zeros((80, 60), np.uint16)
+    glyphs[10:70, 10:18] = glyphs[62:70, 10:50] = 1
+    close = np.zeros(glyphs.shape, bool)
+    close[9:71, 9:19] = close[61:71, 9:51] = True
+    boxes = [close, np.pad(close[:, :31], ((0, 0), (0, 29)), "edge"), np.ones_like(close)]
+    assert [scores(mask, [_item((10, 10, 70, 50))], glyphs)[0].drawn for mask in boxes] == [1, 1, 0]
+    assert [scores(mask, [_item((10, 10, 70, 50))], glyphs)[0].left for mask in boxes] == [0, 0, 0]
+
+
 def test_only_text_that_can_be_read_counts_as_legible() -> None:
     glyphs, mask = _three_letters(), np.zeros((30, 60), bool)
     readable = [scores(mask, [_item((10, 5, 21, 42), cnr)], glyphs)[0].legible for cnr in (1.9, 2.0)]

@@ -1,4 +1,4 @@
-"""Lines of text: rectangles at any angle, from what a network says of pixels, grown over letters they cut."""
+"""Lines of text: rectangles at any angle, from what a network says of pixels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ...pixels.region import Polygon, Region
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Line", "Span", "areas", "canvas", "grown", "lines", "merged", "shape", "share", "undecided", "written"]
+__all__ = ["Line", "Span", "areas", "canvas", "lines", "merged", "shape", "share", "undecided", "written"]
 
 Span = tuple[int, int]
 """The first row or column, and the one after the last."""
@@ -25,11 +25,10 @@ _SCORE: Final = 0.5
 _UNCLIP: Final = 1.6
 _END: Final = 12.0
 _MARGIN: Final = 1.0
-_WHOLE: Final = 24
-_FULL: Final = 0.65
+_WHOLE: Final = 40
+_FULL: Final = 0.85
+_ANY: Final = 31
 _SNAP: Final = 4.0
-_REACH: Final = 1.0
-_ROUNDS: Final = 6
 
 
 class Line(NamedTuple):
@@ -67,9 +66,49 @@ class Line(NamedTuple):
         """Return it on a frame ``factor`` times as large."""
         return Line(self.x * factor, self.y * factor, self.length * factor, self.height * factor, self.angle)
 
+    def part(self, along: float, across: float, length: float, height: float) -> Line:
+        """Return a rectangle in parallel, whose centre lies so far from this one's along the text, and across it."""
+        cosine, sine = _turn(self.angle)
+        x, y = self.x + along * cosine - across * sine, self.y + along * sine + across * cosine
+        return Line(x, y, length, height, self.angle)
+
     def wider(self, along: float, across: float) -> Line:
         """Return it with as many pixels more at each end, and above and below."""
         return self._replace(length=self.length + 2 * along, height=self.height + 2 * across)
+
+
+class _Part(NamedTuple):
+    """Connected pixels.
+
+    Attributes
+    ----------
+    inside : ndarray of bool, shape (height, width)
+        Of a box, which of its pixels they are.
+    x, y : int
+        Column and row of the box's first pixel.
+    """
+
+    inside: NDArray[np.bool_]
+    x: int
+    y: int
+
+    @property
+    def line(self) -> Line:
+        """The smallest rectangle around them."""
+        import cv2
+
+        high, wide = self.inside.shape
+        outline = cv2.findContours(self.inside.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]
+        (x, y), (length, height), angle = cv2.minAreaRect(np.vstack(outline))
+        if length < height:
+            length, height, angle = height, length, angle + 90
+        angle = (angle + 90) % 180 - 90
+        near = round(angle / 90) * 90
+        if abs(angle - near) <= _SNAP or length < 1.5 * (height + 1):
+            return Line(
+                self.x + wide / 2, self.y + high / 2, max(wide, high), min(wide, high), 90 if high > wide else 0
+            )
+        return Line(self.x + x + 0.5, self.y + y + 0.5, length + 1, height + 1, angle)
 
 
 def lines(found: NDArray[np.uint8], ink: NDArray[np.uint8], heights: tuple[float, float]) -> list[Line]:
@@ -90,7 +129,8 @@ def lines(found: NDArray[np.uint8], ink: NDArray[np.uint8], heights: tuple[float
     """
     kept = []
     both = np.minimum(found + (ink >> 1).astype(np.uint16), 255).astype(np.uint8)
-    for line, probability in _parts(found, _LOW, judged=both):
+    for part, probability in _parts(found, _LOW, judged=both):
+        line = part.line
         more = line.length * line.height * _UNCLIP / (2 * (line.length + line.height))
         line = line.wider(more, more)
         if probability >= _SCORE and heights[0] <= line.height <= heights[1]:
@@ -100,7 +140,7 @@ def lines(found: NDArray[np.uint8], ink: NDArray[np.uint8], heights: tuple[float
 
 
 def written(ink: NDArray[np.uint8], low: float, high: float, least: float) -> list[Line]:
-    """Return letters and words of a map of ink.
+    """Return letters and words of a map of ink: boxes that hide the shape of what they cover.
 
     Parameters
     ----------
@@ -111,8 +151,9 @@ def written(ink: NDArray[np.uint8], low: float, high: float, least: float) -> li
     least : float
         Least long side of a part, in pixels.
     """
-    parts = (line for line, _ in _parts(ink, low, high) if line.length >= least)
-    return [line.wider(_MARGIN, _MARGIN) for part in parts for line in _tight(part, ink, low)]
+    parts = ((part, part.line) for part, _ in _parts(ink, low, high))
+    large = ((part, line) for part, line in parts if line.length >= least)
+    return [piece.wider(_MARGIN, _MARGIN) for part, line in large for piece in _tight(part, line)]
 
 
 def areas(where: NDArray[np.bool_]) -> list[tuple[Span, Span]]:
@@ -161,26 +202,72 @@ def undecided(ink: NDArray[np.uint8], low: float, high: float) -> NDArray[np.boo
     return maybe
 
 
-def _tight(line: Line, ink: NDArray[np.uint8], low: float) -> list[Line]:
-    """Divide a rectangle that is mostly empty, such as that around a curve or around crossing lines."""
-    patch = _upright(line, ink, 0, 0) > low * 255
-    if line.length < _WHOLE or patch.mean() > _FULL:
-        return [line] if patch.any() else []
-    cosine, sine = _turn(line.angle)
-    quarter = line.length / 4
-    halves = (
-        line._replace(x=line.x + side * quarter * cosine, y=line.y + side * quarter * sine, length=line.length / 2)
-        for side in (-1, 1)
-    )
-    turned = (
-        h if h.length >= h.height else h._replace(length=h.height, height=h.length, angle=h.angle + 90) for h in halves
-    )
-    return [part for half in turned for part in _tight(half, ink, low)]
+def _tight(part: _Part, line: Line) -> Iterator[Line]:
+    """Divide the rectangle around a part if much of it is empty, as of a curve, or of a word and a line it stands on.
+
+    No box is so small that boxes could draw a letter: all are as high and wide as a letter may be, or as the part is.
+    """
+    near = line._replace(x=line.x - part.x, y=line.y - part.y)
+    drawn = _upright(near, part.inside.astype(np.uint8) * 255) > _ANY
+    for box in _pieces(drawn):
+        (top, bottom), (left, right) = (_enough(*span, length) for span, length in zip(box, drawn.shape, strict=True))
+        across, along = (top + bottom - drawn.shape[0]) / 2, (left + right - drawn.shape[1]) / 2
+        piece = line.part(along, across, right - left, bottom - top)
+        long = piece.length >= piece.height
+        yield piece if long else Line(piece.x, piece.y, piece.height, piece.length, piece.angle + 90)
+
+
+def _enough(first: int, last: int, length: int) -> Span:
+    """Return a span that has what another has, and as much as a box needs if the whole length is as long."""
+    short = max(0, min(_WHOLE, length) - (last - first))
+    first = min(max(0, first - short // 2), length - (last - first) - short)
+    return first, max(last, first + min(_WHOLE, length))
+
+
+def _pieces(drawn: NDArray[np.bool_], top: int = 0, left: int = 0) -> Iterator[tuple[Span, Span]]:
+    """Yield rows and columns of boxes that cover what is drawn and little else, or are small."""
+    rows, columns = (np.flatnonzero(drawn.any(axis)) for axis in (1, 0))
+    if not rows.size:
+        return
+    inner = drawn[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    top, left, (high, wide) = top + int(rows[0]), left + int(columns[0]), inner.shape
+    if max(high, wide) < _WHOLE or inner.mean() > _FULL:
+        yield (top, top + high), (left, left + wide)
+        return
+    (down, lengthwise), (across, upright) = _cut(inner), _cut(inner.T)
+    if (lengthwise, -high) < (upright, -wide):
+        yield from _pieces(inner[:down], top, left)
+        yield from _pieces(inner[down:], top + down, left)
+    else:
+        yield from _pieces(inner[:, :across], top, left)
+        yield from _pieces(inner[:, across:], top, left + across)
+
+
+def _cut(drawn: NDArray[np.bool_]) -> tuple[int, int]:
+    """Return before which row to cut so that the boxes around both parts are smallest, and their area.
+
+    Of rows that are as good it is the one next to the middle; a single row is not cut.
+    """
+    if len(drawn) < 2:
+        return 1, drawn.size
+    area = _boxed(drawn)[:-1] + _boxed(drawn[::-1])[-2::-1]
+    best = np.flatnonzero(area == area.min()) + 1
+    at = int(best[np.abs(best - len(drawn) / 2).argmin()])
+    return at, int(area[at - 1])
+
+
+def _boxed(drawn: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return the area of the box around what is drawn in the first row, in the first two, and so on."""
+    rows, wide = np.flatnonzero(drawn.any(1)), drawn.shape[1]
+    first, last, deep = np.full(len(drawn), wide), np.zeros(len(drawn), np.int64), np.zeros(len(drawn), np.int64)
+    first[rows], last[rows], deep[rows] = drawn[rows].argmax(1), wide - drawn[rows, ::-1].argmax(1), rows + 1
+    across = np.maximum.accumulate(last) - np.minimum.accumulate(first)
+    return np.asarray(across * np.maximum.accumulate(deep))
 
 
 def share(line: Line, of: NDArray[np.uint8], above: float = 0.5) -> float:
     """Return the share of a line where a map is higher than ``above``, 1 standing for 255."""
-    return float((_upright(line, of, 0, 0) > above * 255).mean())
+    return float((_upright(line, of) > above * 255).mean())
 
 
 def canvas(found: Iterable[Line], rows: int, columns: int) -> NDArray[np.uint8]:
@@ -195,8 +282,8 @@ def canvas(found: Iterable[Line], rows: int, columns: int) -> NDArray[np.uint8]:
 
 def _parts(
     found: NDArray[np.uint8], low: float, high: float = 0.0, judged: NDArray[np.uint8] | None = None
-) -> Iterator[tuple[Line, float]]:
-    """Yield the rectangle around each connected part of a map, and its mean in this map or the one to be judged by.
+) -> Iterator[tuple[_Part, float]]:
+    """Yield each connected part of a map, and its mean in this map or the one to be judged by.
 
     Parameters
     ----------
@@ -217,52 +304,14 @@ def _parts(
             values = found[window][inside]
             if area >= _LEAST and values.max() >= high * 255:
                 values = values if judged is None else judged[window][inside]
-                yield _around(inside, left + x, top + y), float(values.mean()) / 255
+                yield _Part(inside, left + x, top + y), float(values.mean()) / 255
 
 
-def _around(inside: NDArray[np.bool_], x: int, y: int) -> Line:
-    """Return the smallest rectangle around the true pixels of a box whose first pixel is column ``x`` of row ``y``."""
+def _upright(line: Line, view: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the line, turned so that it runs from left to right; 0 beyond the border."""
     import cv2
 
-    high, wide = inside.shape
-    outline = cv2.findContours(inside.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]
-    (centre_x, centre_y), (length, height), angle = cv2.minAreaRect(np.vstack(outline))
-    if length < height:
-        length, height, angle = height, length, angle + 90
-    angle = (angle + 90) % 180 - 90
-    near = round(angle / 90) * 90
-    if abs(angle - near) <= _SNAP or length < 1.5 * (height + 1):
-        return Line(x + wide / 2, y + high / 2, max(wide, high), min(wide, high), 90 if high > wide else 0)
-    return Line(x + centre_x + 0.5, y + centre_y + 0.5, length + 1, height + 1, angle)
-
-
-def grown(line: Line, view: NDArray[np.uint8]) -> Line:
-    """Stretch a line over strokes that it cuts, and over letters that follow it on either end.
-
-    Parameters
-    ----------
-    line : Line
-    view : ndarray of uint8, shape (rows, columns)
-        Local contrast.
-    """
-    margin = round(_ROUNDS * _REACH * line.height / 2) + 2
-    above = round(line.height / 2) + 2
-    patch = _upright(line, view, margin, above)
-    strokes = _strokes(patch, margin, above)
-    left, top, right, bottom = _stretched(strokes, patch.shape[1], patch.shape[0], margin, above)
-    cosine, sine = _turn(line.angle)
-    along, across = (left + right - patch.shape[1]) / 2, (top + bottom - patch.shape[0]) / 2
-    return Line(
-        line.x + along * cosine - across * sine, line.y + along * sine + across * cosine, right - left, bottom - top,
-        line.angle,
-    )  # fmt: skip
-
-
-def _upright(line: Line, view: NDArray[np.uint8], margin: int, above: int) -> NDArray[np.uint8]:
-    """Return the line, turned so that it runs from left to right, with a margin."""
-    import cv2
-
-    wide, high = round(line.length) + 2 * margin, round(line.height) + 2 * above
+    wide, high = round(line.length), round(line.height)
     cosine, sine = _turn(line.angle)
     # pixel centres are at halves here, and at whole numbers in OpenCV
     middle_x, middle_y = (wide - 1) / 2, (high - 1) / 2
@@ -273,51 +322,8 @@ def _upright(line: Line, view: NDArray[np.uint8], margin: int, above: int) -> ND
         ]
     )
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    patch: NDArray[Any] = cv2.warpAffine(
-        view, matrix, (wide, high), flags=flags, borderMode=cv2.BORDER_CONSTANT, borderValue=(127,)
-    )
+    patch: NDArray[Any] = cv2.warpAffine(view, matrix, (wide, high), flags=flags, borderMode=cv2.BORDER_CONSTANT)
     return patch
-
-
-def _strokes(patch: NDArray[np.uint8], margin: int, above: int) -> NDArray[np.int32]:
-    """Return left, top, right and bottom of the connected strokes of a patch, one row each.
-
-    Letters cover less than the paper, so that they are farther from the mean than it is.
-    """
-    import cv2
-
-    inside = patch[above:-above, margin:-margin]
-    dark, bright = (float(at) for at in np.percentile(inside, [3, 97]))
-    drawn = patch > (127 + bright) / 2 if bright - 127 > 127 - dark else patch < (127 + dark) / 2
-    boxes = cv2.connectedComponentsWithStats(drawn.astype(np.uint8), connectivity=8)[2][1:]
-    boxes = boxes[boxes[:, 4] >= 3]
-    return np.stack([boxes[:, 0], boxes[:, 1], boxes[:, 0] + boxes[:, 2], boxes[:, 1] + boxes[:, 3]], axis=1)
-
-
-def _stretched(
-    strokes: NDArray[np.int32], wide: int, high: int, margin: int, above: int
-) -> tuple[float, float, float, float]:
-    """Return left, top, right and bottom of the line in its patch, stretched."""
-    left, top, right, bottom = margin, above, wide - margin, high - above
-    height = bottom - top
-    size = strokes[:, 3] - strokes[:, 1]
-    whole = (strokes[:, 0] > 0) & (strokes[:, 2] < wide) & (strokes[:, 1] > 0) & (strokes[:, 3] < high)
-    letters = strokes[whole & (size <= 1.2 * height) & (strokes[:, 2] - strokes[:, 0] <= 2.5 * height)]
-    middle = (letters[:, 1] + letters[:, 3]) / 2
-    letters = letters[(middle > top) & (middle < bottom)]
-    tall = letters[letters[:, 3] - letters[:, 1] >= 0.25 * height]
-    for _ in range(_ROUNDS):
-        near = tall[(tall[:, 2] > left - 0.5 * height) & (tall[:, 0] < right + 0.5 * height)]
-        if not len(near):
-            break
-        ends = min(left, int(near[:, 0].min())), max(right, int(near[:, 2].max()))
-        if ends == (left, right):
-            break
-        left, right = ends
-    inside = letters[(letters[:, 2] > left) & (letters[:, 0] < right)]
-    if len(inside):
-        top, bottom = min(top, int(inside[:, 1].min())), max(bottom, int(inside[:, 3].max()))
-    return left, top, right, bottom
 
 
 def merged(found: Sequence[Line]) -> list[Line]:

@@ -36,6 +36,7 @@ _HIGH: Final = 18.0
 _INKED: Final = 0.6
 _INKED_SHARE: Final = 0.15
 _KNOWN: Final = 0.5
+_BETWEEN: Final = 0.5
 _LETTER: Final = 4.0
 _LARGE_LETTER: Final = 12.0
 _SMALL_IMAGE: Final = 256
@@ -173,8 +174,8 @@ class TextDetector:
         import cv2
         import numpy as np
 
-        from .boxes import canvas, grown, merged, share, written
-        from .views import grey, local, scaled
+        from .boxes import canvas, merged, share, written
+        from .views import local, scaled
 
         view = cache(lambda scale: local(scaled(even, scale)))
         preset, octaves = PRESETS[self.preset], self._ink(even, where)
@@ -185,13 +186,11 @@ class TextDetector:
             low, high = (needed + min(_STRICTER * afar, _STRICTEST) for needed in preset.letters)
             letters = written(one, low, high, _LETTER if scale == 1 else _LARGE_LETTER)
             parts = [line.scaled(1 / scale) for line in letters]
-            # what small letters look like from afar is a block
-            known = canvas(found, *ink.shape) if scale < 1 and parts else ink
+            # what small letters look like from afar is a block, with what is between their lines
+            around = (line.wider(_BETWEEN * line.height, _BETWEEN * line.height) for line in found)
+            known = canvas(around, *ink.shape) if scale < 1 and parts else ink
             found += [line for line in parts if scale == 1 or share(line, known) < _KNOWN]
-        if not found:
-            return []
-        strokes = grey(view(1.0))
-        return merged([grown(line, strokes) if line.height < _HIGH else line for line in merged(found)])
+        return merged(found)
 
     def _ink(self, even: NDArray[np.float32], where: NDArray[np.bool_] | None) -> list[tuple[float, NDArray[np.uint8]]]:
         """Return the scale of each octave, and the probability of ink, 255 for 1, of every pixel at that scale.

@@ -21,7 +21,6 @@ __all__ = [
     "contrasts",
     "darkest",
     "evened",
-    "grey",
     "levels",
     "local",
     "scaled",
@@ -284,11 +283,3 @@ def windowed(shown: NDArray[np.float32]) -> NDArray[np.uint8]:
     step = max(1, round((shown.size / _SAMPLE) ** 0.5))
     low, high = np.percentile(shown[::step, ::step], [0.1, 99.9])
     return np.asarray(np.clip((shown - np.float32(low)) * np.float32(255 / max(high - low, 1e-6)), 0, 255), np.uint8)
-
-
-def grey(view: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return of each pixel the plane that is farthest from the mean, shape (rows, columns)."""
-    if view.shape[2] == 1:
-        return view[..., 0]
-    highest, lowest = brightest(view), darkest(view)
-    return np.asarray(np.where(highest >= 254 - lowest, highest, lowest), np.uint8)
