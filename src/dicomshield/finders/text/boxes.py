@@ -27,6 +27,7 @@ _END: Final = 12.0
 _MARGIN: Final = 1.0
 _WHOLE: Final = 40
 _FULL: Final = 0.85
+_ABOUT: Final = 40
 _ANY: Final = 31
 _SNAP: Final = 4.0
 
@@ -246,18 +247,18 @@ def _pieces(drawn: NDArray[np.bool_], top: int = 0, left: int = 0) -> Iterator[t
 def _cut(drawn: NDArray[np.bool_]) -> tuple[int, int]:
     """Return before which row to cut so that the boxes around both parts are smallest, and their area.
 
-    Of rows that are as good it is the one next to the middle; a single row is not cut.
+    Of rows that are about as good it is the one next to the middle; a single row is not cut.
     """
     if len(drawn) < 2:
         return 1, drawn.size
     area = _boxed(drawn)[:-1] + _boxed(drawn[::-1])[-2::-1]
-    best = np.flatnonzero(area == area.min()) + 1
+    best = np.flatnonzero(area <= area.min() + drawn.size // _ABOUT) + 1
     at = int(best[np.abs(best - len(drawn) / 2).argmin()])
     return at, int(area[at - 1])
 
 
 def _boxed(drawn: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Return the area of the box around what is drawn in the first row, in the first two, and so on."""
+    """Return the area of the box that covers what is drawn in the first row, in the first two, and so on."""
     rows, wide = np.flatnonzero(drawn.any(1)), drawn.shape[1]
     first, last, deep = np.full(len(drawn), wide), np.zeros(len(drawn), np.int64), np.zeros(len(drawn), np.int64)
     first[rows], last[rows], deep[rows] = drawn[rows].argmax(1), wide - drawn[rows, ::-1].argmax(1), rows + 1
