@@ -97,21 +97,19 @@ def images(part: Part, number: int, seed: int, *, text_free: float = 0.2) -> Ite
         yield image(part, seed, at, text_free=text_free)
 
 
-def image(
-    part: Part, seed: int, at: int, *, text_free: float = 0.2, grounds: Sequence[Background] | None = None
-) -> Labelled:
-    """Return image number `at` of those that `images` yields, or one on other real images than those of its part."""
+def image(part: Part, seed: int, at: int, *, text_free: float = 0.2) -> Labelled:
+    """Return image number `at` of those that `images` yields."""
     chance = random.Random(f"{part}|{seed}|{at}")  # noqa: S311
     free = (at * 0.6180339887 + seed * 0.37) % 1 < text_free
     while True:
-        drawn = _drawn(chance, part, free, backgrounds(part) if grounds is None else grounds)
+        drawn = _drawn(chance, part, free)
         if free or drawn.items:
             return drawn
 
 
-def _drawn(chance: random.Random, part: Part, free: bool, grounds: Sequence[Background]) -> Labelled:
+def _drawn(chance: random.Random, part: Part, free: bool) -> Labelled:
     noise = np.random.default_rng(chance.getrandbits(63))
-    background = _prepared(chance, noise, part, grounds)
+    background = _prepared(chance, noise, part)
     scene, bits, signed = _scene(chance, background, fonts(part))
     layout = "none"
     if chance.random() < (0.75 if free else 0.4):
@@ -124,12 +122,13 @@ def _drawn(chance: random.Random, part: Part, free: bool, grounds: Sequence[Back
     return _finished(chance, scene, background, bits, signed, layout)
 
 
-def _prepared(chance: random.Random, noise: Noise, part: Part, real: Sequence[Background]) -> Background:
-    """Return a background of a likely size, real or made up."""
+def _prepared(chance: random.Random, noise: Noise, part: Part) -> Background:
+    """Return a background of a likely size."""
     (low, high), _ = chance.choices(
         (((256, 400), 0), ((400, 640), 0), ((640, 1024), 0), ((1024, 1500), 0), ((2000, 2600), 0)), (18, 42, 32, 6, 2)
     )[0]
     size = chance.randint(low, high)
+    real = backgrounds(part)
     if not real or chance.random() < 0.35:
         return made(chance, noise, part, min(size, 1500) if chance.random() < 0.9 else size)
     groups = sorted({one.key for one in real})
@@ -382,7 +381,7 @@ def cines(part: Part, number: int, seed: int) -> Iterator[Cine]:
             loop = real[at // 2 % len(real)]
             frames = loop.pixels[: chance.randint(8, 40)]
         else:
-            loop = _prepared(chance, np.random.default_rng(chance.getrandbits(63)), part, backgrounds(part))
+            loop = _prepared(chance, np.random.default_rng(chance.getrandbits(63)), part)
             loop = replace(loop, pixels=loop.pixels[:700, :900])
             frames = _moved(chance, loop)
         yield _annotated(chance, part, loop, frames)

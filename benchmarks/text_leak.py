@@ -172,12 +172,16 @@ def prepare(folder: Path, every: Iterator[tuple[int, Labelled | Cine]]) -> None:
     """Write what finders look at."""
     folder.mkdir(parents=True, exist_ok=True)
     for at, labelled in every:
-        path = folder / f"{at:06d}.npz"
+        path = _stored_at(folder, at)
         if not path.exists():
             part = path.with_suffix(".part")
             with part.open("wb") as file:
                 np.savez_compressed(file, **stored(labelled))
             part.rename(path)
+
+
+def _stored_at(folder: Path, at: int) -> Path:
+    return folder / f"{at:06d}.npz"
 
 
 def run(name: str, python: str, images: Path, out: Path, workers: int) -> bool:
@@ -378,7 +382,7 @@ def cine_rows(name: str, every: Iterator[tuple[int, Cine]], masks: Path) -> list
     """Return a row for each line of each loop: a leak is a glyph left in any frame."""
     rows = []
     for at, cine in every:
-        mask, cost = read_mask(masks / f"{at:06d}.npz")
+        mask, cost = read_mask(_stored_at(masks, at))
         for number, moving in enumerate(cine.items, 1):
             frames = range(moving.first, moving.end)
             left = sum(_left_in(mask, cine.glyphs[frame] == number, moving.item) for frame in frames)
@@ -465,7 +469,7 @@ def measured(options: argparse.Namespace, names: Sequence[str]) -> dict[str, lis
     for at in range(options.number):
         labelled = image(options.part, options.seed, at)
         for name in names:
-            mask, cost = read_mask(options.out / "masks" / name / f"{at:06d}.npz")
+            mask, cost = read_mask(_stored_at(options.out / "masks" / name, at))
             row = row_of(name, at, labelled, mask, cost)
             found[name].append(row)
             if _leaks(row, lambda score: score.legible) and drawn[name] < options.pictures:
@@ -505,7 +509,8 @@ def main() -> int:
     pictures, loops = options.out / "images", options.out / "loops"
     begun(options)
     shutil.rmtree(options.out / "leaks", ignore_errors=True)
-    prepare(pictures, ((at, image(options.part, options.seed, at)) for at in range(options.number)))
+    missing = (at for at in range(options.number) if not _stored_at(pictures, at).exists())
+    prepare(pictures, ((at, image(options.part, options.seed, at)) for at in missing))
     names = [
         name for name, where in wanted if run(name, where, pictures, options.out / "masks" / name, options.workers)
     ]

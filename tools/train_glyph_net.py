@@ -17,8 +17,7 @@ Data and licences
   files that libraries hand out as test data (MIT, BSD and Apache-2.0, some of it from The Cancer Imaging Archive's
   Pseudo-PHI-DICOM-Data, CC BY 4.0); and what ``--more`` names. ``docs/glyph-net.md`` lists the packages that the
   weights of this repository saw, under permissive licences, CC BY-SA and the GPL. No crop is kept.
-- Half of the crops are cut from whole images that the generator draws with the fonts of its development part, on all
-  of these backgrounds.
+- A third of the crops is cut from whole images that the generator draws for its development part.
 - Nothing of the generator's held-out part is read here.
 """
 
@@ -29,9 +28,9 @@ import importlib
 import os
 import string
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import deepcopy
-from functools import cache, lru_cache, partial
+from functools import cache, lru_cache
 from itertools import product
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -60,10 +59,6 @@ FIRST_SEED: Final = 10_000
 """Of the generator's whole images, so that none is one that a detector is measured with."""
 SMALLEST: Final = 6
 """Whole images have lines of fewer pixels at the lower scales, which are neither right nor wrong, either."""
-FREE: Final = 0.35
-"""Share of whole images without text."""
-KINDS: Final = {"medical": 24, "photo": 8, "drawn": 16}
-"""Of backgrounds for whole images, each shown as often as so many of the generator's devices."""
 CAPITAL: Final = 0.72
 """Height of a capital letter, in parts of the size of a font."""
 SCALES: Final = (1.0, 1.0, 1.0, 0.71, 0.71, 1.41, 0.5, 0.5, 0.35, 0.25, 0.125)
@@ -133,13 +128,10 @@ class Sources(NamedTuple):
         Font files, those of one design together.
     images : tuple of tuple of array
         Text-free backgrounds, one plane each; those of one kind together, and each kind is shown as often.
-    grounds : tuple of text_grounds.Background
-        What whole images are drawn on.
     """
 
     families: tuple[tuple[Font, ...], ...]
     images: tuple[tuple[Array, ...], ...]
-    grounds: tuple[Any, ...]
 
 
 class Scene(NamedTuple):
@@ -700,10 +692,10 @@ def render(rng: Rng, sources: Sources) -> Crop:
 # ---------------------------------------------------------------- crops of whole images
 
 
-def scene(seed: int, at: int, grounds: Sequence[Any]) -> Scene:
-    """Return a whole image of the generator, with the fonts of its development part."""
-    generator = importlib.import_module("text_images")
-    drawn = generator.image("development", FIRST_SEED + seed, at, text_free=FREE, grounds=grounds)
+@lru_cache(maxsize=2)
+def scene(seed: int, at: int) -> Scene:
+    """Return a whole image of the generator's development part; crops that follow one another share it."""
+    drawn = importlib.import_module("text_images").image("development", FIRST_SEED + seed, at, text_free=0.25)
     palette = None if drawn.palette is None else (0, drawn.palette)
     even = views.evened(views.values(drawn.pixels, drawn.photometric, palette))
     planes = (even[..., 0],) if even.shape[2] == 1 else (views.brightest(even), views.darkest(even))
@@ -713,8 +705,7 @@ def scene(seed: int, at: int, grounds: Sequence[Any]) -> Scene:
 def cut(rng: Rng, whole: Scene) -> Crop:
     """Cut a crop of a whole image at one of the detector's scales, as it sees it there; often where text is."""
     scale = pick(rng, [s for s in SCALES if min(whole.labels.shape) * s >= CROP / 2] or [1.0])
-    stretch = np.exp(rng.uniform(-0.2, 0.2, 2)) if chance(rng, 0.4) else np.ones(2)  # letters of other proportions
-    plane, labels = resized(pick(rng, whole.planes), whole.labels, scale * stretch)
+    plane, labels = resized(pick(rng, whole.planes), whole.labels, scale)
     middle, ink = rng.integers(0, plane.shape), np.argwhere(labels)
     if len(ink) and chance(rng, 0.6):
         middle = ink[rng.integers(len(ink))] + rng.integers(-60, 61, 2)
@@ -727,15 +718,15 @@ def cut(rng: Rng, whole: Scene) -> Crop:
         inner.append(slice(before, before + CROP))
     shown = contrasts(plane[tuple(around)], *levels(plane))[tuple(inner)]
     plane, labels = plane[tuple(window)], labels[tuple(window)]
-    return labelled(rng, shown, plane, labels, [size * scale * stretch.min() for size in whole.sizes])
+    return labelled(rng, shown, plane, labels, [size * scale for size in whole.sizes])
 
 
-def resized(plane: Array, labels: NDArray[np.uint16], scale: NDArray[np.float64]) -> tuple[Array, NDArray[np.uint16]]:
-    """Return a plane and the text on it at another scale of its height and of its width."""
-    high, wide = np.maximum(1, np.round(plane.shape * scale)).astype(int).tolist()
-    size, shrinks = (wide, high), high < plane.shape[0]
-    if (high, wide) == plane.shape:
+def resized(plane: Array, labels: NDArray[np.uint16], scale: float) -> tuple[Array, NDArray[np.uint16]]:
+    """Return a plane and the text on it at another scale."""
+    if scale == 1:
         return plane, labels
+    size = max(1, round(plane.shape[1] * scale)), max(1, round(plane.shape[0] * scale))
+    shrinks = scale < 1
     ink = floats(labels > 0)
     covered = cv2.resize(ink, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
     whose = cv2.resize(cv2.dilate(labels, np.ones((3, 3), np.uint8)), size, interpolation=cv2.INTER_NEAREST)
@@ -832,18 +823,17 @@ def loss(logits: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, Tensor
 
 
 class Rendered(torch.utils.data.Dataset):  # type: ignore[misc]
-    """Crop ``i`` of a seed: drawn, or cut from a whole image, of which four that follow one another share one."""
+    """Crop ``i`` of a seed."""
 
     def __init__(self, sources: Sources, seed: int, count: int) -> None:
         self.sources, self.seed, self.count = sources, seed, count
-        self.scene = lru_cache(maxsize=2)(partial(scene, seed, grounds=sources.grounds))
 
     def __len__(self) -> int:
         return self.count
 
     def __getitem__(self, i: int) -> Crop:
         rng = np.random.default_rng([self.seed, i])
-        return render(rng, self.sources) if i % 2 else cut(rng, self.scene(i // 8))
+        return render(rng, self.sources) if i % 3 else cut(rng, scene(self.seed, i // 9))
 
 
 class Hard:
@@ -974,21 +964,7 @@ def development(more: Path | None) -> Sources:
     kinds: dict[str, list[Array]] = {"": [plane for plane in images if min(plane.shape) >= 64]}
     for name, plane in np.load(more).items() if more else ():
         kinds.setdefault(name.partition("_")[0], []).append(floats(plane) / np.float32(255))
-    return Sources(tuple(map(tuple, families.values())), tuple(map(tuple, kinds.values())), grounds(kinds))
-
-
-def grounds(kinds: Mapping[str, Sequence[Array]]) -> tuple[Any, ...]:
-    """Return the generator's own development backgrounds, those of other kinds, and made-up ones."""
-    of = importlib.import_module("text_grounds")
-    rng = np.random.default_rng(FIRST_SEED)
-    drawn = [plane / max(float(plane.max()), 1) for plane in (pick(rng, DRAWN[1])(rng) for _ in range(320))]
-    others = (
-        of.Background(f"{kind} {i % KINDS[kind]}", "OT", (plane.clip(0, 1) * 255).astype(np.uint8), "MONOCHROME2", 8)
-        for kind, those in {**kinds, "drawn": drawn}.items()
-        if kind in KINDS
-        for i, plane in enumerate(those)
-    )
-    return (*of.backgrounds("development"), *others)
+    return Sources(tuple(map(tuple, families.values())), tuple(map(tuple, kinds.values())))
 
 
 def main() -> None:
