@@ -67,7 +67,7 @@ class Line(NamedTuple):
         """Return it on a frame ``factor`` times as large."""
         return Line(self.x * factor, self.y * factor, self.length * factor, self.height * factor, self.angle)
 
-    def part(self, along: float, across: float, length: float, height: float) -> Line:
+    def beside(self, along: float, across: float, length: float, height: float) -> Line:
         """Return a rectangle in parallel, whose centre lies so far from this one's along the text, and across it."""
         cosine, sine = _turn(self.angle)
         x, y = self.x + along * cosine - across * sine, self.y + along * sine + across * cosine
@@ -213,16 +213,16 @@ def _tight(part: _Part, line: Line) -> Iterator[Line]:
     for box in _pieces(drawn):
         (top, bottom), (left, right) = (_enough(*span, length) for span, length in zip(box, drawn.shape, strict=True))
         across, along = (top + bottom - drawn.shape[0]) / 2, (left + right - drawn.shape[1]) / 2
-        piece = line.part(along, across, right - left, bottom - top)
+        piece = line.beside(along, across, right - left, bottom - top)
         long = piece.length >= piece.height
         yield piece if long else Line(piece.x, piece.y, piece.height, piece.length, piece.angle + 90)
 
 
 def _enough(first: int, last: int, length: int) -> Span:
-    """Return a span that has what another has, and as much as a box needs if the whole length is as long."""
-    short = max(0, min(_WHOLE, length) - (last - first))
-    first = min(max(0, first - short // 2), length - (last - first) - short)
-    return first, max(last, first + min(_WHOLE, length))
+    """Return a span of a length that has what another has, and as much as a box needs if there is as much."""
+    size = max(last - first, min(_WHOLE, length))
+    first = min(max(0, first - (size - last + first) // 2), length - size)
+    return first, first + size
 
 
 def _pieces(drawn: NDArray[np.bool_], top: int = 0, left: int = 0) -> Iterator[tuple[Span, Span]]:
