@@ -17,7 +17,7 @@ from .ultrasound import UltrasoundRegions
 
 __all__ = ["PixelSearch", "Searched"]
 
-_LOOKS: Final = 3
+_LOOKS: Final = 4
 
 
 class Searched(NamedTuple):
