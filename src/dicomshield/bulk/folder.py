@@ -34,6 +34,8 @@ __all__ = ["Batch", "Done", "Run"]
 _AT_ONCE: Final = 8
 _BATCH: Final = 64
 """Files of one task: enough to make its cost small, few enough to show progress."""
+_LOOK: Final = 1.0
+"""Seconds without a result after which it is looked whether all processes live."""
 
 
 class Done(NamedTuple):
@@ -176,6 +178,7 @@ class Run:
         """Work in a pool; if a process dies, find out over which file, and hold that one back."""
         from concurrent.futures import FIRST_COMPLETED, wait
         from concurrent.futures.process import BrokenProcessPool
+        from multiprocessing import connection
 
         running: dict[Future[Batch], _Numbered] = {}
         while True:
@@ -184,7 +187,10 @@ class Run:
                 running[self._pool.submit(_work, batch)] = batch
             if not running:
                 return
-            finished, _ = wait(running, return_when=FIRST_COMPLETED)
+            finished, _ = wait(running, _LOOK, FIRST_COMPLETED)
+            if not finished and connection.wait([child.sentinel for child in self._children], 0):
+                # one died in the middle of its result, whose rest is waited for while any other could still write it
+                self._kill()
             broken = []
             for future in finished:
                 batch = running.pop(future)
@@ -230,10 +236,13 @@ class Run:
     def _end_pool(self) -> None:
         """End the processes of the pool; one that died may hold a lock that the others wait for."""
         if self._pool is not None:
-            for child in self._children:
-                child.kill()
+            self._kill()
             self._pool.shutdown(cancel_futures=True)
             self._pool = None
+
+    def _kill(self) -> None:
+        for child in self._children:
+            child.kill()
 
     def close(self) -> None:
         """Close the list, end the processes and remove scratch files."""
