@@ -7,6 +7,7 @@ import multiprocessing
 import pickle
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -337,6 +338,23 @@ def test_many_frames_cost_two_looks_unless_each_is_asked_for(preset: str, most: 
     looked = list(TextDetector(preset).looked(frames, "MONOCHROME2", None, None))
     assert 1 <= len(looked) <= most
     assert preset != "paranoid" or len(looked) == most
+
+
+@pytest.mark.parametrize(("planes", "most"), [(1, 26), (3, 37)])
+def test_a_large_frame_is_held_once(planes: int, most: int) -> None:
+    """At no time more bytes are in use, for each pixel, than its planes take, one more of them, and maps."""
+    side = 1200
+    frame = np.repeat((scene((side, side))[..., None] * 255).astype(np.uint8), planes, 2)
+    frame[: side // 4, : side // 4, 0] = 200
+    detector, photometric = TextDetector(), "RGB" if planes == 3 else "MONOCHROME2"
+    assert not detector.find([np.zeros((64, 64), np.uint8)], "MONOCHROME2")
+    tracemalloc.start()
+    try:
+        detector.find([frame], photometric)
+        used = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert used / side**2 < most
 
 
 def test_frames_are_not_kept() -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 
-from .views import values
+from .views import evened, values
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -56,14 +56,16 @@ def pictures(
     Yields
     ------
     picture : ndarray of float32, shape (rows, columns, planes)
-        A frame; or the mean of all, and then each block as it is in the frame where it is sharpest.
+        A frame; or the mean of all, and then each block as it is in the frame where it is sharpest. As `views.evened`
+        returns it, and kept nowhere else: it is most of the memory that a large frame takes.
     where : ndarray of bool, shape (rows, columns), or None
         Which of its pixels are to be looked at, None for all.
     """
-    shown = (values(frames[at], photometric, palette, bits) for at in range(len(frames)))
     if every or len(frames) <= FEW:
-        yield from ((frame, None) for frame in shown)
+        for at in range(len(frames)):
+            yield evened(values(frames[at], photometric, palette, bits)), None
         return
+    shown = (values(frames[at], photometric, palette, bits) for at in range(len(frames)))
     first = next(shown)
     total, sharpest, sharpness = first.astype(np.float64), first.copy(), [_sharpness(first)]
     most = sharpness[0].copy()
@@ -75,10 +77,10 @@ def pictures(
             sharpest[block] = frame[block]
         np.maximum(most, sharp, out=most)
         sharpness.append(sharp)
-    yield (total / len(frames)).astype(np.float32), None
+    yield evened((total / len(frames)).astype(np.float32)), None
     odd = _odd(np.stack(sharpness))
     if odd.any():
-        yield sharpest, odd.repeat(_BLOCK, axis=0).repeat(_BLOCK, axis=1)[: first.shape[0], : first.shape[1]]
+        yield evened(sharpest), odd.repeat(_BLOCK, axis=0).repeat(_BLOCK, axis=1)[: first.shape[0], : first.shape[1]]
 
 
 def _sharpness(frame: NDArray[np.float32]) -> NDArray[np.float32]:

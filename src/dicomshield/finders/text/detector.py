@@ -162,11 +162,9 @@ class TextDetector:
         """
         from .cine import pictures
         from .models import require
-        from .views import evened
 
         require()
-        for picture, where in pictures(frames, photometric, palette, bits, every=PRESETS[self.preset].every):
-            even = evened(picture)
+        for even, where in pictures(frames, photometric, palette, bits, every=PRESETS[self.preset].every):
             yield even, self._lines(even, where)
 
     def _lines(self, even: NDArray[np.float32], where: NDArray[np.bool_] | None) -> list[Line]:
@@ -205,9 +203,12 @@ class TextDetector:
         for first, *others in PRESETS[self.preset].octaves:
             if first < 1 and min(even.shape[:2]) * first < _ENOUGH:
                 continue
-            total, number = seen(first).astype(np.uint16), 1 + len(others)
+            total, number = self._letters(even, first, where).astype(np.uint16), 1 + len(others)
             for scale in others:
-                one = seen(scale) if scale <= 1 else self._larger(even, scale, where, total // len(others), number)
+                if scale <= 1:
+                    one = seen(scale)
+                else:
+                    one = self._larger(even, scale, where, (total // len(others)).astype(np.uint8), number)
                 total += np.asarray(cv2.resize(one, total.shape[::-1]), np.uint8)
             ink = (total // number).astype(np.uint8)
             octaves.append((first, ink if where is None else ink * _resized(where, ink.shape)))
@@ -218,20 +219,17 @@ class TextDetector:
         even: NDArray[np.float32],
         scale: float,
         where: NDArray[np.bool_] | None,
-        mean: NDArray[np.uint16],
+        mean: NDArray[np.uint8],
         number: int,
     ) -> NDArray[np.uint8]:
         """Return what `_letters` does for the dearest of so many looks, where the mean of the others leaves it open.
 
         Elsewhere it is that mean: where they see no trace of a letter, or see one whatever this look would say.
         """
-        import numpy as np
-
         from .boxes import undecided
 
-        known, needed = mean.astype(np.uint8), PRESETS[self.preset].letters[1] * number
-        near = undecided(known, _TRACE, needed / (number - 1))
-        return self._letters(even, scale, near if where is None else near & where, known)
+        near = undecided(mean, _TRACE, PRESETS[self.preset].letters[1] * number / (number - 1))
+        return self._letters(even, scale, near if where is None else near & where, mean)
 
     def _letters(
         self,
@@ -250,16 +248,17 @@ class TextDetector:
 
         small, zoom = scaled(even, min(scale, 1.0)), max(scale, 1.0)
         near = None if where is None else _resized(where, small.shape[:2])
-        looks = [(brightest(small), near)]
+
+        def seen(plane: NDArray[np.float32], part: NDArray[np.bool_] | None) -> NDArray[np.uint8]:
+            found = np.zeros(plane.shape, np.uint8) if known is None else known.copy()
+            self._fill(found, _contrasts(plane, zoom), GLYPHS, round(_TILE / zoom), part)
+            return found
+
+        ink = seen(brightest(small), near)
         if small.shape[2] > 1:
             # coloured ink is brighter or darker than its surroundings in the brightest or the darkest plane
-            differs = coloured(small)
-            looks.append((darkest(small), differs if near is None else differs & near))
-        ink = np.zeros(small.shape[:2], np.uint8)
-        for plane, part in looks:
-            found = np.zeros(ink.shape, np.uint8) if known is None else known.copy()
-            self._fill(found, _contrasts(plane, zoom), GLYPHS, round(_TILE / zoom), part)
-            np.maximum(ink, found, out=ink)
+            differs = coloured(small) if near is None else coloured(small) & near
+            np.maximum(ink, seen(darkest(small), differs), out=ink)
         return ink
 
     def _seen(self, view: Callable[[float], NDArray[np.uint8]], look: _Look, ink: NDArray[np.uint8]) -> list[Line]:

@@ -6,7 +6,6 @@ neighbourhood of each pixel, at the depth the values were stored with.
 
 from __future__ import annotations
 
-from functools import reduce
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -219,12 +218,20 @@ def _moved(shape: tuple[int, ...], down: int, across: int) -> tuple[tuple[slice,
 
 def brightest(planes: NDArray[Any]) -> NDArray[Any]:
     """Return the highest value of each pixel, shape (rows, columns); much faster than a maximum over a short axis."""
-    return reduce(np.maximum, np.moveaxis(planes, 2, 0))
+    return _extreme(np.maximum, planes)
 
 
 def darkest(planes: NDArray[Any]) -> NDArray[Any]:
     """Return the lowest value of each pixel, shape (rows, columns)."""
-    return reduce(np.minimum, np.moveaxis(planes, 2, 0))
+    return _extreme(np.minimum, planes)
+
+
+def _extreme(choose: np.ufunc, planes: NDArray[Any]) -> NDArray[Any]:
+    first, *others = np.moveaxis(planes, 2, 0)
+    found: NDArray[Any] | None = None
+    for plane in others:
+        found = choose(first if found is None else found, plane, out=found)
+    return first if found is None else found
 
 
 def levels(plane: NDArray[np.float32]) -> tuple[float, float]:
