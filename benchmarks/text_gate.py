@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from math import sqrt
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from text_fonts import Part
@@ -43,6 +43,13 @@ _PLAIN: Final = {
 }  # fmt: skip
 _CT: Final = "1.2.840.10008.5.1.4.1.1.2"
 _LEGIBLE: Final = 2.0
+CORPORA: Final = Path(os.environ.get("DICOMSHIELD_SHARED", Path(__file__).resolve().parents[2] / "shared"), "corpora")
+
+
+def burned_in_truth() -> dict[str, dict[str, Any]]:
+    """Return where text is in the real files, by device."""
+    truth: dict[str, dict[str, Any]] = json.loads((CORPORA / "burned_in_truth.json").read_text("utf-8"))
+    return truth
 
 
 @cache
@@ -50,16 +57,13 @@ def _scanner(*, explicit: bool) -> Scanner:
     return Scanner(lambda tag, _: Verdict.NOTE if tag in _TAGS else Verdict.DROP, vr_of, explicit=explicit)
 
 
-def real(shared: Path) -> Iterator[tuple[Image, bool]]:
-    """Yield the images among the real files that can be decoded, and whether the truth lists text in them."""
-    corpora = shared / "corpora"
-    truth = json.loads((corpora / "burned_in_truth.json").read_text("utf-8"))
-    carrying = {name for entry in truth.values() for name in entry["files"]}
-    with (corpora / "MANIFEST.csv").open(encoding="utf-8") as file:
+def real() -> Iterator[tuple[str, Image]]:
+    """Yield the images among the real files that can be decoded, with the names of the files."""
+    with (CORPORA / "MANIFEST.csv").open(encoding="utf-8") as file:
         names = [row["file"] for row in csv.DictReader(file)]
     for name in names:
         try:
-            with Source.open(corpora / name) as source:
+            with Source.open(CORPORA / name) as source:
                 container, scan, header = opened(source, _scanner, _TAGS)
                 element = pixel_element(scan)
                 if element is None:
@@ -68,7 +72,7 @@ def real(shared: Path) -> Iterator[tuple[Image, bool]]:
                 if not len(frames) or not frames[0].size:
                     continue
                 sop_class = header.get(0x00080016, b"").decode("latin-1").strip(" \0")
-                yield Image(header, sop_class, frames), name in carrying
+                yield name, Image(header, sop_class, frames)
         except Quarantined:
             continue
 
@@ -126,9 +130,9 @@ def main() -> None:
         if any(item.face == "bitmap" and item.style == "max" and item.cnr >= _LEGIBLE for item in labelled.items)
     ]
     print("| images | number | not searched | text missed | CPU ms an image, with making it |\n|---|--:|--:|---|--:|")
-    shared = Path(os.environ.get("DICOMSHIELD_SHARED", Path(__file__).resolve().parents[2] / "shared"))
-    if shared.is_dir():
-        print(row("real files", real(shared)))
+    if CORPORA.is_dir():
+        carrying = {name for entry in burned_in_truth().values() for name in entry["files"]}
+        print(row("real files", ((image, name in carrying) for name, image in real())))
     print(row(f"made-up text under a plain header, {part}", legible))
     print(row("of these, letters of bitmap fonts at the brightest value", hard))
 

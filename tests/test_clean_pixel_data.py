@@ -224,6 +224,29 @@ def test_without_the_extra_objects_that_may_carry_text_are_held_back(tmp_path: P
     assert not list((tmp_path / "out").rglob("*.dcm"))
 
 
+@pytest.mark.parametrize("preset", ["default", "paranoid"])
+def test_it_works_without_any_network(tmp_path: Path, preset: str) -> None:
+    """All weights come with the packages: text is found where not even the loopback is up."""
+    alone = ["unshare", "--map-root-user", "--net"]
+    if subprocess.run([*alone, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("a private network is not permitted here")
+    pixels, letters = tissue(), ink(SHOWN, 20, 30)
+    pixels[0, letters] = 255
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.dcm").write_bytes(encoded(picture(pixels)))
+    (tmp_path / "policy.toml").write_text(
+        f'options = ["CLEAN_PIXEL_DATA"]\n[text]\npreset = "{preset}"\n', encoding="utf-8"
+    )
+    done = subprocess.run(
+        [*alone, sys.executable, "-m", "dicomshield", "deidentify", tmp_path / "in", tmp_path / "out",
+         "--project", tmp_path / "p", "--policy", tmp_path / "policy.toml"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    (out,) = (tmp_path / "out").rglob("*.dcm")
+    assert not frames_of(pydicom.dcmread(out))[0][letters].any()
+
+
 def test_trust_and_search_contradict_each_other() -> None:
     """A policy cannot ask to look and not to look."""
     with pytest.raises(PolicyError, match="CLEAN_PIXEL_DATA looks at the pixels"):
