@@ -357,6 +357,20 @@ def test_a_large_frame_is_held_once(planes: int, most: int) -> None:
     assert used / side**2 < most
 
 
+def test_what_small_scales_lack_of_a_line_large_ones_add(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line that is seen from afar is not forgotten because most of its letters were found from near."""
+    near, afar = np.zeros((400, 400), np.uint8), np.zeros((200, 200), np.uint8)
+    for column in (40, 90, 140, 240):
+        near[100:140, column : column + 30] = 255
+    afar[50:70, 20:135] = 255
+    detector = TextDetector()
+    monkeypatch.setattr(detector, "_ink", lambda *_: [(1.0, near), (0.5, afar)])
+    mask = _mask(detector, np.arange(160_000, dtype=np.uint32).reshape(400, 400))
+    assert mask[100:140, 190:220].all(), "a letter that nothing was seen of from near"
+    assert mask[near > 0].all()
+    assert mask.mean() < 1.5 * 40 * 230 / mask.size
+
+
 def test_frames_are_not_kept() -> None:
     """A cine is streamed: only a few frames are alive at any time, however many it has."""
 

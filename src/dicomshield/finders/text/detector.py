@@ -35,8 +35,7 @@ _CLEAR: Final = 0.5
 _HIGH: Final = 18.0
 _INKED: Final = 0.6
 _INKED_SHARE: Final = 0.15
-_KNOWN: Final = 0.5
-_BETWEEN: Final = 0.5
+_BETWEEN: Final = 0.25
 _LETTER: Final = 4.0
 _LARGE_LETTER: Final = 12.0
 _SMALL_IMAGE: Final = 256
@@ -172,22 +171,24 @@ class TextDetector:
         import cv2
         import numpy as np
 
-        from .boxes import canvas, merged, share, written
+        from .boxes import canvas, merged, written
         from .views import local, scaled
 
-        view = cache(lambda scale: local(scaled(even, scale)))
-        preset, octaves = PRESETS[self.preset], self._ink(even, where)
-        ink = np.maximum.reduce([cv2.resize(one, even.shape[1::-1]) for scale, one in octaves if scale >= _CLEAR])
-        found = [line for look in preset.looks for line in self._seen(view, look, ink)]
+        preset, octaves, found = PRESETS[self.preset], self._ink(even, where), []
+        if preset.looks:
+            view = cache(lambda scale: local(scaled(even, scale)))
+            ink = np.maximum.reduce([cv2.resize(one, even.shape[1::-1]) for scale, one in octaves if scale >= _CLEAR])
+            found = [line for look in preset.looks for line in self._seen(view, look, ink)]
         for scale, one in octaves:
-            afar = max(0.0, math.log2(_SMALL_IMAGE / min(ink.shape))) - math.log2(scale)
+            afar = max(0.0, math.log2(_SMALL_IMAGE / min(even.shape[:2]))) - math.log2(scale)
             low, high = (needed + min(_STRICTER * afar, _STRICTEST) for needed in preset.letters)
+            if scale < 1:
+                # what small letters look like from afar is a block, with what is between their lines
+                around = (line.wider(_BETWEEN * line.height, _BETWEEN * line.height) for line in found)
+                known = _resized(canvas(around, *even.shape[:2]) > 0, one.shape)
+                one = one * ~known
             letters = written(one, low, high, _LETTER if scale == 1 else _LARGE_LETTER)
-            parts = [line.scaled(1 / scale) for line in letters]
-            # what small letters look like from afar is a block, with what is between their lines
-            around = (line.wider(_BETWEEN * line.height, _BETWEEN * line.height) for line in found)
-            known = canvas(around, *ink.shape) if scale < 1 and parts else ink
-            found += [line for line in parts if scale == 1 or share(line, known) < _KNOWN]
+            found += [line.scaled(1 / scale) for line in letters]
         return merged(found)
 
     def _ink(self, even: NDArray[np.float32], where: NDArray[np.bool_] | None) -> list[tuple[float, NDArray[np.uint8]]]:
