@@ -31,7 +31,7 @@ from __future__ import annotations
 import math
 import random
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
@@ -44,7 +44,10 @@ from text_grounds import Background, Noise, backgrounds, loops, made
 from text_layouts import LAYOUTS, Person, any_hand, scatter, somebody
 from text_scene import LIGHT, Item, Scene, furnish
 
-__all__ = ["Cine", "Item", "Labelled", "Moving", "backgrounds", "cines", "fonts", "image", "images", "loops", "shown"]
+__all__ = [
+    "Cine", "Item", "Labelled", "Moving", "backgrounds", "cines", "contrasts", "fonts", "image", "images", "loops",
+    "shown", "viewed", "with_ring",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -286,35 +289,38 @@ def _indexed(pixels: Pixels) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
 
 def shown(labelled: Labelled) -> NDArray[np.uint8]:
     """Return an image as viewers show it, in 8 bits of grey or RGB; grey is stretched from darkest to brightest."""
-    pixels = labelled.pixels
-    if labelled.palette is not None:
-        return np.asarray(labelled.palette[pixels], np.uint8)
+    pixels = viewed(labelled)
     if pixels.ndim == 3:
-        return rgb(pixels) if labelled.photometric.startswith("YBR") else np.asarray(pixels, np.uint8)
+        return np.asarray(pixels, np.uint8)
     low, high = np.percentile(pixels, (0.5, 99.8))
     grey = np.clip((pixels.astype(np.float32) - low) / max(1.0, float(high - low)) * 255, 0, 255).astype(np.uint8)
     return np.asarray(255 - grey if labelled.photometric == "MONOCHROME1" else grey, np.uint8)
+
+
+Window = tuple[slice, slice]
+"""Rows and columns."""
+_Contrast = tuple[float, float]
+
+
+def viewed(labelled: Labelled) -> Pixels:
+    """Return what a viewer makes of the stored values: grey as it is stored, or RGB."""
+    if labelled.palette is not None:
+        return np.asarray(labelled.palette[labelled.pixels], np.uint8)
+    return rgb(labelled.pixels) if labelled.photometric.startswith("YBR") else labelled.pixels
 
 
 def _measured(
     seen: Pixels, items: Sequence[Item], glyphs: NDArray[np.uint16], times: float
 ) -> tuple[tuple[Item, ...], NDArray[np.uint16]]:
     """Return items that are left in the finished image, with what can be measured there, and their labels."""
-    values = seen.astype(np.float32) if seen.ndim == 3 else seen.astype(np.float32)[..., None]
-    span = max(1.0, float(np.percentile(values[::2, ::2], 99.8) - np.percentile(values[::2, ::2], 0.2)))
-    near = cv2.dilate((glyphs > 0).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    contrast_of = contrasts(seen, glyphs)
     kept, labels = [], np.zeros_like(glyphs)
     for number, item in enumerate(items, 1):
-        top, left, bottom, right = (round(at * times) for at in item.bbox)
-        window = np.s_[max(0, top - 9) : bottom + 9, max(0, left - 9) : right + 9]
+        window = with_ring([round(at * times) for at in item.bbox])
         own = glyphs[window] == number
         if own.sum() < 4:
             continue
-        reach = min(9, max(3, round(item.size * times / 7)))
-        around = (cv2.dilate(own.astype(np.uint8), np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)) > 0) & ~near[
-            window
-        ]
-        contrast, cnr = _contrast(values[window], own, around, span)
+        contrast, cnr = contrast_of(window, own, item.size * times)
         (first, last), (start, end) = ((int(at.min()), int(at.max()) + 1) for at in np.nonzero(own))
         y, x = window[0].start, window[1].start
         kept.append(replace(
@@ -325,8 +331,30 @@ def _measured(
     return tuple(kept), labels
 
 
-def _contrast(values: Floats, own: NDArray[np.bool_], around: NDArray[np.bool_], span: float) -> tuple[float, float]:
-    """Return the contrast in parts of the span, and in standard deviations of what is around."""
+def with_ring(box: Sequence[int]) -> Window:
+    """Return a box of top, left, bottom and right, and what contrast is measured against around it."""
+    top, left, bottom, right = box
+    return np.s_[max(0, top - 9) : bottom + 9, max(0, left - 9) : right + 9]
+
+
+def contrasts(seen: Pixels, glyphs: NDArray[np.uint16]) -> Callable[[Window, NDArray[np.bool_], float], _Contrast]:
+    """Return what measures the contrast of ink, given where it is, which pixels there are ink, and the letters' size.
+
+    Contrast is told in parts of the image's span, and in standard deviations of what is around.
+    """
+    values = seen.astype(np.float32) if seen.ndim == 3 else seen.astype(np.float32)[..., None]
+    span = max(1.0, float(np.percentile(values[::2, ::2], 99.8) - np.percentile(values[::2, ::2], 0.2)))
+    near = cv2.dilate((glyphs > 0).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+
+    def contrast_of(window: Window, own: NDArray[np.bool_], size: float) -> _Contrast:
+        reach = min(9, max(3, round(size / 7)))
+        ring = cv2.dilate(own.astype(np.uint8), np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)) > 0
+        return _contrast(values[window], own, ring & ~near[window], span)
+
+    return contrast_of
+
+
+def _contrast(values: Floats, own: NDArray[np.bool_], around: NDArray[np.bool_], span: float) -> _Contrast:
     if around.sum() < 10:
         around = ~own
     if not around.any():

@@ -19,6 +19,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from html import escape
 from pathlib import Path
 from typing import Any, Final
@@ -28,12 +29,13 @@ import numpy as np
 from measure import HERE, environment, markdown_table
 from numpy.typing import NDArray
 from PIL import Image
-from text_images import Cine, Item, Labelled, cines, image, shown
+from text_images import Cine, Item, Labelled, cines, contrasts, image, shown, viewed, with_ring
 
 Mask = NDArray[np.bool_]
+Pixels = NDArray[Any]
 Row = dict[str, Any]
 
-LEGIBLE, EASY, EASY_SIZE, AROUND, PAPER = 2.0, 0.15, 10, 6, 24
+LEGIBLE, FADED, EASY, EASY_SIZE, AROUND, PAPER = 2.0, 1.0, 0.15, 10, 6, 24
 PEERS: Final = {
     "tesseract": ("tesseract psm 3", "tesseract psm 11"), "rapidocr": ("rapidocr detector",),
     "presidio": ("presidio", "presidio, every word"),
@@ -55,6 +57,8 @@ class Score:
     item : Item
     parts, left : int
         Glyphs, and those of them that are more than half uncovered.
+    faded : int
+        Glyphs that are left but cannot be told from what is around them, as black ones on black.
     drawn : int
         Glyphs that are covered, but whose shape the mask shows.
     ink, covered : int
@@ -64,6 +68,7 @@ class Score:
     item: Item
     parts: int
     left: int
+    faded: int
     drawn: int
     ink: int
     covered: int
@@ -79,9 +84,9 @@ class Score:
         return self.legible and self.item.contrast >= EASY and self.item.size >= EASY_SIZE
 
 
-def scores(mask: Mask, items: Sequence[Item], glyphs: NDArray[np.uint16]) -> list[Score]:
-    """Score the lines of an image; a glyph is an 8-connected part of a line that is no mere dot of it."""
-    done = []
+def scores(mask: Mask, items: Sequence[Item], glyphs: NDArray[np.uint16], seen: Pixels) -> list[Score]:
+    """Score the lines of an image as it is seen; a glyph is an 8-connected part of a line that is no mere dot of it."""
+    contrast_of, done = cache(lambda: contrasts(seen, glyphs)), []
     for number, item in enumerate(items, 1):
         top, left, bottom, right = item.bbox
         own = (glyphs[top:bottom, left:right] == number).astype(np.uint8)
@@ -93,12 +98,20 @@ def scores(mask: Mask, items: Sequence[Item], glyphs: NDArray[np.uint16]) -> lis
         length = stats[1:, cv2.CC_STAT_WIDTH : cv2.CC_STAT_HEIGHT + 1].max(1)
         large = (inside >= max(2, 0.25 * float(np.median(inside)))) & (length >= 0.4 * float(np.median(length)))
         gone = under >= 0.5 * inside
-        drawn = 0
-        for x, y, wide, high, _ in stats[1:][large & gone]:
-            window = np.s_[y : y + high, x : x + wide]
-            drawn += _draws(mask[top:bottom, left:right][window], own[window])
+        faded = drawn = 0
+        for part in 1 + np.flatnonzero(large):
+            x, y, wide, high = (int(at) for at in stats[part][:4])
+            box = np.s_[y : y + high, x : x + wide]
+            if gone[part - 1]:
+                drawn += _draws(mask[top:bottom, left:right][box], own[box])
+            else:
+                window = with_ring((top + y, left + x, top + y + high, left + x + wide))
+                glyph = np.zeros(mask[window].shape, bool)
+                down, across = top + y - window[0].start, left + x - window[1].start
+                glyph[down : down + high, across : across + wide] = parts[box] == part
+                faded += contrast_of()(window, glyph, item.size)[1] < FADED
         done.append(
-            Score(item, int(large.sum()), int((large & ~gone).sum()), drawn, int(inside.sum()), int(under.sum()))
+            Score(item, int(large.sum()), int((large & ~gone).sum()), faded, drawn, int(inside.sum()), int(under.sum()))
         )
     return done
 
@@ -208,21 +221,21 @@ def row_of(name: str, at: int, labelled: Labelled, mask: Mask, cost: dict[str, f
         "layout": labelled.layout, "photometric": labelled.photometric, "bits": labelled.bits,
         "megapixels": rows * columns / 1e6, "cpu": cost["cpu"], "rss_mib": cost["rss"] / 1024,
         "masked": float(mask.mean()), "beyond": beyond(mask, labelled.items),
-        "scores": scores(mask, labelled.items, labelled.glyphs),
+        "scores": scores(mask, labelled.items, labelled.glyphs, viewed(labelled)),
     }  # fmt: skip
 
 
 # --- reporting -----------------------------------------------------------------------------------------------------
 
 
-def _leaks(row: Row, which: Callable[[Score], bool]) -> bool | None:
-    """Return whether an image leaks, None if it has no identifying line of the kind."""
+def _leaks(row: Row, which: Callable[[Score], bool], faded: bool = True) -> bool | None:
+    """Return whether an image leaks, faded glyphs or only others; None if it has no identifying line of the kind."""
     meant = [score for score in row["scores"] if score.item.kind == "identifying" and which(score)]
-    return any(score.left for score in meant) if meant else None
+    return any(score.left > (0 if faded else score.faded) for score in meant) if meant else None
 
 
-def _rate(rows: Iterable[Row], which: Callable[[Score], bool]) -> tuple[int, int]:
-    found = [leak for leak in (_leaks(row, which) for row in rows) if leak is not None]
+def _rate(rows: Iterable[Row], which: Callable[[Score], bool], faded: bool = True) -> tuple[int, int]:
+    found = [leak for leak in (_leaks(row, which, faded) for row in rows) if leak is not None]
     return sum(found), len(found)
 
 
@@ -239,7 +252,8 @@ def summary(rows: Sequence[Row]) -> Row:
     with_text, without = [row for row in rows if row["scores"]], [row for row in rows if not row["scores"]]
     return {
         "finder": rows[0]["finder"],
-        "legible": _rate(rows, lambda score: score.legible), "easy": _rate(rows, lambda score: score.easy),
+        "legible": _rate(rows, lambda score: score.legible),
+        "seen": _rate(rows, lambda score: score.legible, faded=False), "easy": _rate(rows, lambda score: score.easy),
         "any": _rate(rows, lambda _: True),
         "lines": (sum(s.left > 0 for s in read), len(read)), "drawn": (sum(s.drawn > 0 for s in legible), len(legible)),
         "recall_legible": sum(s.covered for s in legible) / max(1, sum(s.ink for s in legible)),
@@ -293,9 +307,9 @@ def breakdown(rows: Sequence[Row], kind: Callable[[Row, Item], str]) -> dict[str
 def report(by_finder: dict[str, list[Row]]) -> str:
     """Return the tables."""
     head = (
-        "finder", "images that leak, legible", "easy", "any contrast", "lines that leak, legible",
-        "lines that the mask draws", "ink found, legible", "ink found, all", "masked beyond text", "masked, text-free",
-        "text-free with any mask", "CPU s/MP", "RSS MiB",
+        "finder", "images that leak, legible", "by a glyph that can be seen", "easy", "any contrast",
+        "lines that leak, legible", "lines that the mask draws", "ink found, legible", "ink found, all",
+        "masked beyond text", "masked, text-free", "text-free with any mask", "CPU s/MP", "RSS MiB",
     )  # fmt: skip
     body = [_line(summary(rows)) for rows in by_finder.values()]
     parts = [markdown_table(head, body)]
@@ -316,7 +330,7 @@ def _order(name: str) -> tuple[bool, int, str]:
 
 
 def _line(s: Row) -> tuple[str, ...]:
-    shares = (_percent(*s[key]) for key in ("legible", "easy", "any", "lines", "drawn"))
+    shares = (_percent(*s[key]) for key in ("legible", "seen", "easy", "any", "lines", "drawn"))
     masked = (f"{100 * s[key]:.2f} %" for key in ("beyond", "free_masked"))
     return (
         s["finder"], *shares, f"{s['recall_legible']:.4f}", f"{s['recall']:.4f}", *masked,
@@ -385,7 +399,9 @@ def cine_rows(name: str, every: Iterator[tuple[int, Cine]], masks: Path) -> list
         mask, cost = read_mask(_stored_at(masks, at))
         for number, moving in enumerate(cine.items, 1):
             frames = range(moving.first, moving.end)
-            left = sum(_left_in(mask, cine.glyphs[frame] == number, moving.item) for frame in frames)
+            left = sum(
+                _left_in(mask, cine.glyphs[frame] == number, moving.item, cine.frames[frame]) for frame in frames
+            )
             rows.append({
                 "finder": name, "loop": at, "background": cine.background, "motion": moving.motion,
                 "text": moving.item.text,
@@ -395,10 +411,10 @@ def cine_rows(name: str, every: Iterator[tuple[int, Cine]], masks: Path) -> list
     return rows
 
 
-def _left_in(mask: Mask, own: Mask, item: Item) -> bool:
+def _left_in(mask: Mask, own: Mask, item: Item, seen: Pixels) -> bool:
     rows, columns = mask.shape
     whole = Item(item.text, item.kind, item.script, item.font, item.face, item.size, 0, "", 1, 9, (0, 0, rows, columns))
-    return any(score.left for score in scores(mask, [whole], own.astype(np.uint16)))
+    return any(score.left for score in scores(mask, [whole], own.astype(np.uint16), seen))
 
 
 def cine_report(rows: Sequence[Row]) -> str:
@@ -448,7 +464,7 @@ def _flat(row: Row) -> Iterator[Row]:
             "rotation": item.rotation if item else "", "style": item.style if item else "",
             "contrast": item.contrast if item else "", "cnr": item.cnr if item else "",
             "glyphs": score.parts if score else 0, "leaking_glyphs": score.left if score else 0,
-            "drawn_glyphs": score.drawn if score else 0,
+            "faded_glyphs": score.faded if score else 0, "drawn_glyphs": score.drawn if score else 0,
             "ink": score.ink if score else 0, "covered": score.covered if score else 0,
         }  # fmt: skip
 

@@ -34,10 +34,10 @@ def test_a_glyph_leaks_when_more_than_half_of_it_stays() -> None:
     glyphs = _three_letters()
     mask = np.ones(glyphs.shape, bool)
     mask[:, 15:18] = False
-    (half,) = scores(mask, [_item((10, 5, 21, 42))], glyphs)
+    (half,) = scores(mask, [_item((10, 5, 21, 42))], glyphs, glyphs)
     assert (half.parts, half.left) == (3, 0), "a dot is no glyph, and half of a letter is covered"
     mask[10, 18] = False
-    (more,) = scores(mask, [_item((10, 5, 21, 42))], glyphs)
+    (more,) = scores(mask, [_item((10, 5, 21, 42))], glyphs, glyphs)
     assert more.left == 1
     assert more.covered == more.ink - 31
 
@@ -46,7 +46,7 @@ def test_nothing_is_added_to_a_mask_before_it_is_scored() -> None:
     glyphs = _three_letters()
     mask = np.zeros(glyphs.shape, bool)
     mask[9:21, 11:15] = True
-    (touching,) = scores(mask, [_item((10, 5, 21, 42))], glyphs)
+    (touching,) = scores(mask, [_item((10, 5, 21, 42))], glyphs, glyphs)
     assert (touching.left, touching.covered) == (3, 0)
 
 
@@ -57,14 +57,23 @@ def test_a_mask_that_follows_a_letter_draws_it() -> None:
     close = np.zeros(glyphs.shape, bool)
     close[9:71, 9:19] = close[61:71, 9:51] = True
     boxes = [close, np.pad(close[:, :31], ((0, 0), (0, 29)), "edge"), np.ones_like(close)]
-    assert [scores(mask, [_item((10, 10, 70, 50))], glyphs)[0].drawn for mask in boxes] == [1, 1, 0]
-    assert [scores(mask, [_item((10, 10, 70, 50))], glyphs)[0].left for mask in boxes] == [0, 0, 0]
+    assert [scores(mask, [_item((10, 10, 70, 50))], glyphs, glyphs)[0].drawn for mask in boxes] == [1, 1, 0]
+    assert [scores(mask, [_item((10, 10, 70, 50))], glyphs, glyphs)[0].left for mask in boxes] == [0, 0, 0]
 
 
 def test_only_text_that_can_be_read_counts_as_legible() -> None:
     glyphs, mask = _three_letters(), np.zeros((30, 60), bool)
-    readable = [scores(mask, [_item((10, 5, 21, 42), cnr)], glyphs)[0].legible for cnr in (1.9, 2.0)]
+    readable = [scores(mask, [_item((10, 5, 21, 42), cnr)], glyphs, glyphs)[0].legible for cnr in (1.9, 2.0)]
     assert readable == [False, True]
+
+
+def test_a_glyph_like_its_paper_is_told_from_others() -> None:
+    """What runs on from white into black is not there; it counts as left, and as faded."""
+    glyphs = _three_letters()
+    seen = np.where(glyphs, 0, 200)
+    seen[:, 22:] = 0
+    (line,) = scores(np.zeros(glyphs.shape, bool), [_item((10, 5, 21, 42))], glyphs, seen)
+    assert (line.parts, line.left, line.faded) == (3, 3, 1)
 
 
 def test_masked_area_beyond_the_text_is_counted_from_six_pixels_on() -> None:
