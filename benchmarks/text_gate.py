@@ -13,16 +13,15 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import os
 import time
 from collections.abc import Iterable, Iterator
 from functools import cache
 from math import sqrt
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from text_fonts import Part
+from text_grounds import CORPORA
 from text_images import Labelled, images
 
 from dicomshield.encoding.elements import Element
@@ -43,7 +42,6 @@ _PLAIN: Final = {
 }  # fmt: skip
 _CT: Final = "1.2.840.10008.5.1.4.1.1.2"
 _LEGIBLE: Final = 2.0
-CORPORA: Final = Path(os.environ.get("DICOMSHIELD_SHARED", Path(__file__).resolve().parents[2] / "shared"), "corpora")
 
 
 def burned_in_truth() -> dict[str, dict[str, Any]]:

@@ -22,6 +22,10 @@ from text_fonts import Floats, Part, Pixels, part_of
 
 _HERE: Final = Path(__file__).resolve().parent
 
+CORPORA: Final = Path(os.environ.get("DICOMSHIELD_SHARED", _HERE.parents[1] / "shared"), "corpora")
+"""The real files, if they are there."""
+
+
 # --- backgrounds ---------------------------------------------------------------------------------------------------
 
 
@@ -74,8 +78,7 @@ _LOOPS: Final[dict[str, _Crop | None]] = {
 
 
 def _folders() -> list[Path]:
-    shared = Path(os.environ.get("DICOMSHIELD_SHARED", _HERE.parents[1] / "shared"))
-    found = [shared / "corpora", Path(pydicom.__file__).parent / "data"]
+    found = [CORPORA, Path(pydicom.__file__).parent / "data"]
     if (store := find_spec("data_store")) and store.submodule_search_locations:
         found.append(Path(next(iter(store.submodule_search_locations))))
     return found

@@ -88,11 +88,11 @@ def scores(mask: Mask, items: Sequence[Item], glyphs: NDArray[np.uint16], seen: 
     """Score the lines of an image as it is seen; a glyph is an 8-connected part of a line that is no mere dot of it."""
     contrast_of, done = cache(lambda: contrasts(seen, glyphs)), []
     for number, item in enumerate(items, 1):
-        top, left, bottom, right = item.bbox
-        own = (glyphs[top:bottom, left:right] == number).astype(np.uint8)
+        window = with_ring(item.bbox)
+        own = (glyphs[window] == number).astype(np.uint8)
         count, parts, stats, _ = cv2.connectedComponentsWithStats(own, connectivity=8)
         inside = np.bincount(parts.ravel(), minlength=count)[1:]
-        under = np.bincount(parts.ravel(), mask[top:bottom, left:right].ravel(), count)[1:]
+        under = np.bincount(parts.ravel(), mask[window].ravel(), count)[1:]
         if not inside.size:
             continue
         length = stats[1:, cv2.CC_STAT_WIDTH : cv2.CC_STAT_HEIGHT + 1].max(1)
@@ -100,16 +100,12 @@ def scores(mask: Mask, items: Sequence[Item], glyphs: NDArray[np.uint16], seen: 
         gone = under >= 0.5 * inside
         faded = drawn = 0
         for part in 1 + np.flatnonzero(large):
-            x, y, wide, high = (int(at) for at in stats[part][:4])
-            box = np.s_[y : y + high, x : x + wide]
             if gone[part - 1]:
-                drawn += _draws(mask[top:bottom, left:right][box], own[box])
+                x, y, wide, high = (int(at) for at in stats[part][:4])
+                box = np.s_[y : y + high, x : x + wide]
+                drawn += _draws(mask[window][box], own[box])
             else:
-                window = with_ring((top + y, left + x, top + y + high, left + x + wide))
-                glyph = np.zeros(mask[window].shape, bool)
-                down, across = top + y - window[0].start, left + x - window[1].start
-                glyph[down : down + high, across : across + wide] = parts[box] == part
-                faded += contrast_of()(window, glyph, item.size)[1] < FADED
+                faded += contrast_of()(window, parts == part, item.size)[1] < FADED
         done.append(
             Score(item, int(large.sum()), int((large & ~gone).sum()), faded, drawn, int(inside.sum()), int(under.sum()))
         )

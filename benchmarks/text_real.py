@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 from measure import markdown_table
 from numpy.typing import NDArray
-from text_gate import CORPORA, burned_in_truth, real
+from text_gate import burned_in_truth, real
+from text_grounds import CORPORA
 
 import dicomshield
 from dicomshield import Deidentifier, Option, Profile, Quarantined
